@@ -1,0 +1,373 @@
+"""The acts that the ledger can record, and what it answers. No SQL here, and no thread.
+
+The pipeline describes what should become durable (`Intend`, `Settle`, …); the sequencer in `gateway.storage` gathers what
+arrived during the last flush into one transaction and answers each act alone. An answer is given only after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from typing import Any, Protocol
+from uuid import UUID
+
+
+@unique
+class State(StrEnum):
+    """Where a call stands. A refused call has no row: it is served from its entry."""
+
+    EXECUTING = "executing"
+    EXECUTED = "executed"
+    FAILED = "failed"
+    NOT_DONE = "not_done"
+    IN_DOUBT = "in_doubt"
+    PARKED = "parked"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An entry before the sequencer gives it place, time, predecessor and payload commitment."""
+
+    tenant: str
+    kind: str
+    """INTENT, OUTCOME, PARKED, REFUSED, APPROVED, REJECTED, CANCELLED, EXPIRED, RECONCILED, LATE, READ, NOTE, GENESIS, …"""
+    members: Mapping[str, Any]
+    """What the entry says in clear; never `seq`, `tenant`, `kind`, `at_ms`, `previous`, `environment` or `payload`."""
+    call_id: UUID | None = None
+    correlation: str | None = None
+    payload: Mapping[str, Any] | None = None
+    """Kept beside the log under a salted commitment; already redacted where labels ask for it."""
+    subject: str | None = None
+    """Whom an erasure request for the payload would name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Where an entry came to stand, with everything that a receipt needs."""
+
+    seq: int
+    at_ms: int
+    body: bytes
+    """Canonical bytes of the entry."""
+    path: tuple[bytes, ...]
+    checkpoint: Mapping[str, Any]
+    """The signed checkpoint of the batch (statement members, `key_id`, `signature`)."""
+    salt: bytes | None = None
+    """Opens the payload commitment. None without a payload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """An amount reserved from a windowed counter."""
+
+    key: bytes
+    """SHA-256 of [tenant, tool, limit name, filled-in key, window]."""
+    name: str
+    amount: int
+    ceiling: int | None
+    """None: counted, never refused (a soft limit that this call has already passed)."""
+    soft: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """An amount in flight against a fact that the tool itself changes."""
+
+    key: bytes
+    name: str
+    amount: int
+    ceiling: int
+    since_ms: int
+    """The fact's own time stamp: what settled later is not yet inside the fact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRow:
+    """What the ledger keeps of a call; one row per claim."""
+
+    claim: bytes
+    """SHA-256 of canonical [tenant, environment, principal, tool, key]."""
+    tenant: str
+    call_id: UUID
+    principal: str
+    tool: str
+    request_digest: bytes
+    request: bytes
+    """The canonical call (see `gateway.admission`): what is decided, approved, dispatched and recorded."""
+    call_salt: bytes
+    """16 random bytes made when the call is first seen; the approval statement commits to the call digest with it."""
+    correlation: str | None
+    requester: bytes
+    """Canonical JSON of the principal (kind, id, person, subject, delegates, editors): who may not approve."""
+    keep_until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """An entry of its own: refusals, light entries, bundle uploads, incidents."""
+
+    entry: Draft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Park:
+    """The call waits for approval. Answers `Placed`, or `Held` when the claim is taken meanwhile."""
+
+    row: CallRow
+    entry: Draft
+    expires_at_ms: int
+    answer: bytes
+    """The 202 body, without what only the sequencer knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intend:
+    """The transaction of stage 9. Answers `Intended`, `Held`, `Exceeded`, `Moved`, `Used` or `Killed`."""
+
+    row: CallRow
+    entry: Draft
+    lease_ms: int
+    budgets: tuple[Budget, ...] = ()
+    in_flight: tuple[InFlight, ...] = ()
+    approvals: tuple[UUID, ...] = ()
+    kills: tuple[tuple[str, str, str], ...] = ()
+    """(tenant, scope, target) of every switch that would stop this call."""
+    refusal: Callable[[Exceeded | Used | Killed], Draft] | None = None
+    """Writes the refusal entry into the same batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """The transaction of stage 11, of the pipeline and of the sweeper alike. Answers `Settled`, `Late`, `Moved`."""
+
+    tenant: str
+    claim: bytes
+    call_id: UUID
+    fence: int
+    expected: tuple[State, ...]
+    """States this settlement may start from: executing, or in_doubt when reconciling."""
+    state: State
+    status: int
+    """HTTP status that a replay answers with."""
+    answer: bytes
+    entry: Draft
+    late_entry: Draft | None = None
+    """Written instead when the fence has moved on: an effect that comes late is recorded, not dropped."""
+    budgets: tuple[Budget, ...] = ()
+    in_flight: tuple[InFlight, ...] = ()
+    act: Callable[[Any, int], Mapping[str, Any]] | None = None
+    """Governance only: changes our own tables inside this transaction, given a psycopg cursor and the entry's seq;
+    returns the result; raises `ActRefused` for a definite refusal (state `failed`)."""
+    finish: Callable[[Mapping[str, Any] | ActRefused], tuple[State, int, bytes, Draft]] | None = None
+    """Governance only: state, status, answer and entry for what `act` returned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Close:
+    """A parked call ends without running: rejected, cancelled, expired. Answers `Placed` or `Stale`."""
+
+    tenant: str
+    call_id: UUID
+    state: State
+    answer: bytes
+    entry: Draft
+    approval: ApprovalRow | None = None
+    """The approver's signed no, kept beside the state it caused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRow:
+    """A verified, signed verdict of one person on one call."""
+
+    approval_id: UUID
+    tenant: str
+    call_id: UUID
+    person: str
+    key_id: str
+    verdict: str
+    roles: tuple[str, ...]
+    statement: bytes
+    signature: bytes
+    not_after_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approve:
+    """A signed yes to a parked call. Answers `Placed` or `Stale`."""
+
+    approval: ApprovalRow
+    entry: Draft
+
+
+Act = Append | Park | Intend | Settle | Close | Approve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The claim belongs to a call already: replay it, or say in flight, in doubt, closed, or another payload."""
+
+    call_id: UUID
+    state: State
+    request_digest: bytes
+    status: int | None
+    answer: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intended:
+    """The intent is durable: the tool may be called, under this fence, until the lease ends."""
+
+    placed: Placed
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exceeded:
+    """A hard ceiling would have been passed. Nothing was reserved."""
+
+    name: str
+    placed: Placed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """An approval is consumed already, by another call or attempt."""
+
+    approval_id: UUID
+    placed: Placed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Killed:
+    """A kill switch is engaged."""
+
+    scope: str
+    target: str
+    placed: Placed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A soft ceiling was passed, or the row moved, since the question was built: gather and decide again."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The outcome is durable."""
+
+    placed: Placed
+    state: State
+    status: int
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """The fence had moved on; the late outcome is recorded, the state is not ours to change."""
+
+    placed: Placed | None
+    state: State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stale:
+    """The call is no longer parked: the first committed state won."""
+
+    state: State
+
+
+Answer = Placed | Held | Intended | Exceeded | Used | Killed | Moved | Settled | Late | Stale
+
+
+class ActRefused(Exception):
+    """A governance act's definite refusal: stale revision, unknown key, nothing to release."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class LedgerUnavailable(Exception):
+    """The commit could not be made, or not be read back. With `is_known` nothing was written."""
+
+    def __init__(self, message: str, *, is_known: bool) -> None:
+        super().__init__(message)
+        self.is_known = is_known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterReading:
+    """What a limit stands at before this call."""
+
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One coalesced read before deciding; members left out are not looked up."""
+
+    tenant: str
+    claim: bytes | None = None
+    budgets: tuple[bytes, ...] = ()
+    in_flight: tuple[tuple[bytes, int], ...] = ()
+    """(key, since_ms)"""
+    approvals: tuple[UUID, ...] = ()
+    autonomy: tuple[str, str] | None = None
+    """(agent, action)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalFound:
+    """An approval as stored, with what makes it void or used."""
+
+    row: ApprovalRow
+    used_by: UUID | None
+    key_public: str | None
+    """Public key text if the key is registered to that person and not revoked now."""
+    roles_now: tuple[str, ...]
+    """Roles that the newest verified token of that person carried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a `Look` found."""
+
+    held: FullRow | None = None
+    budgets: tuple[int, ...] = ()
+    in_flight: tuple[int, ...] = ()
+    approvals: tuple[ApprovalFound | None, ...] = ()
+    autonomy: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullRow:
+    """A stored call, whole."""
+
+    row: CallRow
+    state: State
+    fence: int
+    status: int | None
+    answer: bytes | None
+    intent_seq: int | None
+    outcome_seq: int | None
+    parked_seq: int | None
+    lease_until_ms: int | None
+    expires_at_ms: int | None
+    created_at_ms: int
+    budgets: tuple[Budget, ...] = field(default=())
+    in_flight: tuple[InFlight, ...] = field(default=())
+
+
+class Ledger(Protocol):
+    """The writer (`gateway.storage.sequencer`) and the coalescing reader (`gateway.storage.lookups`)."""
+
+    async def commit(self, act: Act) -> Answer: ...
+
+    async def look(self, look: Look) -> Seen: ...

@@ -1,0 +1,50 @@
+"""What a policy engine is asked: principal, action, resource and a context that only the gateway fills.
+
+One question is built per call, in `gather`, and every engine, check and audit entry reads the same one. Its JSON form
+(`Question.document`) is what cases, action packets and counter-examples carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+ROLES = ("operator", "sre", "safety", "finance", "growth", "commerce", "security", "founder", "auditor")
+APPROVER_ROLES = ROLES[:-1]  # An auditor reads and exports, and approves nothing.
+APPROVALS_MAX = 3  # `tools.md`: no rule asks for more persons than this.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """A Cedar entity id, e.g. `Person::"per_ada"`. Types: Person, Agent, Role, and each contract's resource type."""
+
+    type: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One authorization request. `context` has exactly the members of the generated schema (see `schema`)."""
+
+    principal: Entity
+    roles: tuple[str, ...]
+    """The principal's Role parents, sorted. Empty for agents."""
+    action: str
+    resource: Entity
+    context: Mapping[str, Any]
+    """arguments{…}, facts{group{…}}, approvals{persons, <role>…}, risk, autonomy, registered, reason_code, environment, tenant, now."""
+
+    def with_approvals(self, counts: Mapping[str, int]) -> Question:
+        """The same question under other approval counts; unnamed roles count 0."""
+        approvals = {"persons": 0, **dict.fromkeys(APPROVER_ROLES, 0), **counts}
+        return replace(self, context={**self.context, "approvals": approvals})
+
+    def document(self) -> dict[str, Any]:
+        """The question as canonical JSON members."""
+        return {
+            "principal": {"type": self.principal.type, "id": self.principal.id, "roles": list(self.roles)},
+            "action": self.action,
+            "resource": {"type": self.resource.type, "id": self.resource.id},
+            "context": dict(self.context),
+        }

@@ -1,0 +1,1 @@
+"""What tools exist and what each may do to the world."""

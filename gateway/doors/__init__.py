@@ -1,0 +1,1 @@
+"""The ways in: HTTP routes that turn bytes into calls and answers into bytes."""

@@ -1,0 +1,1 @@
+"""The only package that speaks SQL: cluster, migrations, the writer and the readers."""

@@ -1,0 +1,49 @@
+# `make` alone prints the targets. Every target that runs Python makes .venv first, from a hash-pinned lock.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test check format lint types imports bench lock clean set-up-run set-up-dev
+
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest -n 2
+CODE := gateway policies invariants tool_registry proofs admin deploy tests
+
+help: ## print these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: set-up-run ## the whole story on a database of its own; ends by itself
+	@$(PYTHON) -m deploy.demo
+
+dev: set-up-run ## a seeded gateway that keeps running on loopback; writes build/dev.json
+	@$(PYTHON) -m gateway.dev
+
+test: set-up-dev ## all tests, against a real database (at most ten minutes)
+	@$(PYTEST)
+
+check: format lint types imports test ## what must pass before every push: format, lint, types, imports, tests
+
+format: set-up-dev ## is the code formatted (ruff)
+	@$(PYTHON) -m ruff format --check $(CODE)
+
+lint: set-up-dev ## lint (ruff)
+	@$(PYTHON) -m ruff check $(CODE)
+
+types: set-up-dev ## types (mypy, strict)
+	@$(PYTHON) -m mypy
+
+imports: set-up-dev ## the import contract (import-linter)
+	@$(PYTHON) -c 'import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())'
+
+bench: set-up-run ## measure; prints a table and writes build/bench.json
+	@$(PYTHON) -m tests.load.bench
+
+lock: ## resolve requirements/*.in anew (needs uv)
+	@for lock in run dev; do uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
+		--python-version 3.11 requirements/$$lock.in -o requirements/$$lock.txt || exit 1; done
+
+clean: ## remove .venv, build/ and caches
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+set-up-run set-up-dev: set-up-%:
+	@command -v python3 >/dev/null || { echo "set-up: no python3 on PATH; install Python 3.11 or later" >&2; exit 1; }
+	@python3 deploy/bootstrap.py $*

@@ -33,7 +33,8 @@ class Question:
     action: str
     resource: Entity
     context: Mapping[str, Any]
-    """arguments{…}, facts{group{…}}, approvals{persons, <role>…}, risk, autonomy, registered, reason_code, environment, tenant, now."""
+    """arguments{…}, facts{group{…}}, approvals{persons, <role>…}, risk, autonomy, registered, reason_code,
+    environment, tenant, now."""
 
     def with_approvals(self, counts: Mapping[str, int]) -> Question:
         """The same question under other approval counts; unnamed roles count 0."""

@@ -49,10 +49,10 @@ def main():
 
 
 def find():
-    """The path of a Python 3.11 or later: `LOCKGATE_PYTHON`, this one, or one on PATH."""
-    named = os.environ.get("LOCKGATE_PYTHON")
+    """The path of a Python 3.11 or later: `SETUP_PYTHON`, this one, or one on PATH."""
+    named = os.environ.get("SETUP_PYTHON")
     if named:
-        return named if is_supported(named) else stop("LOCKGATE_PYTHON: `{}` is no Python 3.11 or later".format(named))
+        return named if is_supported(named) else stop("SETUP_PYTHON: `{}` is no Python 3.11 or later".format(named))
     if sys.version_info[:2] >= OLDEST:
         return sys.executable
     for name in NAMES:
@@ -61,7 +61,7 @@ def find():
             return path
     return stop(
         "Python 3.11 or later is needed; `python3` here is {}.{}. "
-        "Install one, or set LOCKGATE_PYTHON to its path, and run make again".format(*sys.version_info[:2])
+        "Install one, or set SETUP_PYTHON to its path, and run make again".format(*sys.version_info[:2])
     )
 
 
@@ -86,7 +86,7 @@ def create(python):
         if subprocess.call([python, "-c", "import " + module], stderr=subprocess.DEVNULL) != 0:
             stop(
                 "{} lacks the module `{}`. On Debian and Ubuntu: apt install python3-venv; "
-                "elsewhere set LOCKGATE_PYTHON to a complete Python".format(python, module)
+                "elsewhere set SETUP_PYTHON to a complete Python".format(python, module)
             )
     done = subprocess.run([python, "-m", "venv", "--clear", VENV], check=False, stdout=subprocess.DEVNULL)
     if done.returncode != 0:
@@ -111,7 +111,7 @@ def install(lock):
     if done.returncode != 0:
         stop(
             "installing requirements/{}.txt failed; the lines above say why. No connection? Set PIP_INDEX_URL to an "
-            "index that you can reach. No matching wheel? Set LOCKGATE_PYTHON to a Python 3.11 to 3.13".format(lock)
+            "index that you can reach. No matching wheel? Set SETUP_PYTHON to a Python 3.11 to 3.13".format(lock)
         )
 
 

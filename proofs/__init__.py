@@ -1,1 +1,1 @@
-"""Evidence that anyone can check: canonical bytes, signatures, chain, tree, receipts and the verifier. Needs only cryptography."""
+"""Evidence that anyone checks: canonical bytes, signatures, chain, tree, receipts, verifier; needs only cryptography."""

@@ -1,0 +1,102 @@
+"""Cedar text as typed nodes: the syntax without the engine.
+
+Everything that gives Cedar a meaning of its own (compiled checks, the prover) reads policies through this module, so
+that the parser is the engine's. Nothing is evaluated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+
+import cedarpy
+from cedarpy import pst
+
+ENGINE_VERSION = f"cedarpy {version('cedarpy')}"
+
+Template = pst.Template
+Expression = pst.Expr
+nodes = pst
+
+
+class SyntaxRefused(Exception):
+    """The text is not Cedar, or not of the shape asked for. Says where, never quotes the text."""
+
+
+def parse(text: str) -> tuple[pst.Template, ...]:
+    """
+    Read policy text as static policies, in file order.
+
+    Templates with slots are refused: nothing links them here, so they would silently grant and forbid nothing.
+
+    Raises `SyntaxRefused` when the text does not parse.
+    """
+    try:
+        parsed = cedarpy.policies_to_pst(text)
+    except ValueError as error:
+        raise SyntaxRefused("policy text does not parse") from error
+    if parsed.templates or parsed.template_links:
+        raise SyntaxRefused("templates with slots are not accepted")
+    return tuple(parsed.static_policies[name] for name in sorted(parsed.static_policies, key=_position))
+
+
+def parse_expression(text: str) -> pst.Expr:
+    """
+    Read one Cedar expression.
+
+    The parser knows whole policies only, so the text stands inside one; that it did not break out of its braces is
+    checked on the result.
+    """
+    parsed = parse(f"permit (principal, action, resource) when {{\n{text}\n}};")
+    if len(parsed) != 1:
+        raise SyntaxRefused("one expression expected")
+    policy = parsed[0]
+    scopes = (policy.principal, policy.action, policy.resource)
+    if len(policy.clauses) != 1 or not isinstance(policy.clauses[0], pst.When) or policy.annotations:
+        raise SyntaxRefused("one expression expected")
+    if policy.effect != "permit" or not all(isinstance(scope, pst.ScopeAny) for scope in scopes):
+        raise SyntaxRefused("one expression expected")
+    return policy.clauses[0].expr
+
+
+def action_is_covered(policy: pst.Template, action: str, groups: Mapping[str, frozenset[str]]) -> bool:
+    """Whether the policy's action scope admits `action`. `groups` names the groups of every action."""
+    scope = policy.action
+    if isinstance(scope, pst.ScopeAny):
+        return True
+    if isinstance(scope, pst.ActionEq):
+        return scope.entity.id == action and str(scope.entity.type) == "Action"
+    admitted = {action} | groups.get(action, frozenset())
+    return any(str(entity.type) == "Action" and entity.id in admitted for entity in scope.entities)
+
+
+def subexpressions(expression: pst.Expr) -> Iterator[pst.Expr]:
+    """Every node of an expression, itself first."""
+    yield expression
+    match expression:
+        case pst.UnaryOp(arg=inner) | pst.GetAttr(base=inner) | pst.HasAttr(base=inner) | pst.Like(base=inner):
+            yield from subexpressions(inner)
+        case pst.BinaryOp(left=left, right=right):
+            yield from subexpressions(left)
+            yield from subexpressions(right)
+        case pst.Is(base=base, in_expr=target):
+            yield from subexpressions(base)
+            if target is not None:
+                yield from subexpressions(target)
+        case pst.IfThenElse(cond=cond, then_expr=then, else_expr=other):
+            for part in (cond, then, other):
+                yield from subexpressions(part)
+        case pst.Set(elements=elements):
+            for element in elements:
+                yield from subexpressions(element)
+        case pst.Record(fields=fields):
+            for value in fields.values():
+                yield from subexpressions(value)
+        case _:
+            return
+
+
+def _position(name: str) -> tuple[int, str]:
+    """`policy10` stands after `policy9`."""
+    digits = name.removeprefix("policy")
+    return (int(digits), name) if digits.isascii() and digits.isdigit() else (0, name)

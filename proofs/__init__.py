@@ -1,1 +1,1 @@
-"""Evidence that anyone checks: canonical bytes, signatures, chain, tree, receipts, verifier; needs only cryptography."""
+"""Evidence that anyone can check: bytes, signatures, chain, tree, receipts, verifier. Needs only cryptography."""

@@ -91,6 +91,10 @@ class FactSource:
     """Read endpoint at the connector's origin, `{argument}` filled in from the arguments. Answers `{at_ms, facts}`."""
     age_seconds_max: int
     fields: tuple[Field, ...]
+    method: str = "GET"
+    """`POST` sends `{"arguments": {…}}` as the body, for facts that are computed from the arguments themselves."""
+    source: str = "http"
+    """`http`, or `ledger`: `path` then names a reading of the gateway's own tables."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +117,8 @@ class Limit:
     """Beyond a soft ceiling the call is decided again, not refused: the ceiling is a threshold of the risk expression."""
     shows: str | None = None
     """`group.member` of `context.facts` that carries the reading (0 for people where agents_only)."""
+    shared: bool = False
+    """One counter for all tools of the tenant whose limits have this name and key: payments from one cash balance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +162,7 @@ class Contract:
     approver: str
     """The role that the table names, `operator` where it names none."""
     excluded: tuple[str, ...] = ()
-    """Facts (`appeal.first_decider`) that name persons who may not approve."""
+    """Facts (`appeal.first_decider`) and arguments (`arguments.person`) that name persons who may not approve."""
     facts: tuple[FactSource, ...] = ()
     limits: tuple[Limit, ...] = ()
     visible_to: Mapping[str, tuple[str, ...]]

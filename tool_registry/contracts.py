@@ -103,7 +103,10 @@ class Limit:
 
     name: str
     key: str
-    """What is counted: `tenant`, `principal`, or a template such as `order:{order_id}`."""
+    """
+    What is counted: `tenant`, `principal`, or a template such as `order:{order_id}`. A windowed counter belongs to its
+    tool; one in flight to all tools of the tenant that use this name and key: every payment from one cash balance.
+    """
     amount: str
     """Cedar Long over the question's context; nothing is reserved where it is 0."""
     ceiling: str
@@ -117,8 +120,6 @@ class Limit:
     """Beyond a soft ceiling the call is decided again, not refused: the ceiling is a threshold of the risk expression."""
     shows: str | None = None
     """`group.member` of `context.facts` that carries the reading (0 for people where agents_only)."""
-    shared: bool = False
-    """One counter for all tools of the tenant whose limits have this name and key: payments from one cash balance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

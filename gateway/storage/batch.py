@@ -1,0 +1,360 @@
+"""The decisions of one batch: what each act finds, what it writes, what it is answered. Plain Python, no SQL.
+
+The acts see one another: the second claim of a key is held, budgets add up, an approval is used once. Each act succeeds
+or fails alone, because every callable runs before the act changes anything here. Governance acts come last, so no
+intent of the batch stands behind a kill switch or a key that the batch itself changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+from uuid import UUID
+
+from gateway.ledger import (
+    Act,
+    Answer,
+    Append,
+    ApprovalRow,
+    Approve,
+    CallRow,
+    Close,
+    Draft,
+    Exceeded,
+    Held,
+    Intend,
+    Intended,
+    Killed,
+    Late,
+    LedgerUnavailable,
+    Moved,
+    Park,
+    Placed,
+    Settle,
+    Settled,
+    Stale,
+    State,
+    Used,
+)
+from gateway.storage import reservations
+from gateway.storage.snapshot import Row, Snapshot
+
+Finished = tuple[State, int, bytes, Draft]
+Run = Callable[[Settle, int], Finished]
+"""Runs a governance act under a savepoint at the given sequence number, and its `finish`."""
+
+_INTENDABLE = frozenset({State.PARKED, State.NOT_DONE})
+_RELEASING = frozenset({State.FAILED, State.NOT_DONE})
+_SETTLED = frozenset({State.EXECUTED, State.FAILED, State.NOT_DONE, State.IN_DOUBT})
+
+
+class BatchBroken(Exception):
+    """The connection went while a governance act ran: no act of the batch can go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An answer that waits for its entry to be placed."""
+
+    tenant: str
+    index: int
+    """Position among the tenant's drafts of this batch."""
+    complete: Callable[[Placed], Answer]
+
+
+Decided = Answer | Due | Exception
+
+
+@dataclass(slots=True)
+class Delta:
+    """How one budget moves in this batch."""
+
+    tenant: str
+    name: str
+    reserved: int = 0
+    spent: int = 0
+
+
+@dataclass(slots=True)
+class Hold:
+    """The state that this batch leaves one in-flight amount in."""
+
+    tenant: str
+    amount: int
+    state: str
+    is_new: bool
+
+
+@dataclass(slots=True)
+class Batch:
+    """The decisions so far, over one snapshot. `verdicts` follow the order of the acts."""
+
+    snapshot: Snapshot
+    run: Run
+    verdicts: list[Decided] = field(default_factory=list)
+    drafts: dict[str, list[Draft]] = field(default_factory=dict)
+    changed: dict[bytes, Row] = field(default_factory=dict)
+    budgets: dict[bytes, Delta] = field(default_factory=dict)
+    holds: dict[tuple[UUID, bytes], Hold] = field(default_factory=dict)
+    approvals: list[tuple[ApprovalRow, int]] = field(default_factory=list)
+    uses: dict[UUID, tuple[str, UUID, int]] = field(default_factory=dict)
+    _flying: dict[bytes, int] = field(default_factory=dict)
+
+    def intend(self, act: Intend) -> Decided:
+        """Reserve everything or nothing, and open the intent."""
+        row = self.snapshot.calls.get(act.row.claim)
+        if row is not None and not _is_free(row, act.row, _INTENDABLE):
+            return _held(row)
+        refused = self._refusal(act)
+        if refused is not None:
+            if isinstance(refused, Moved) or act.refusal is None:
+                return refused
+            verdict = refused
+            return self._due(act.refusal(verdict), lambda placed: replace(verdict, placed=placed))
+        if row is None:
+            row = self._create(act.row, State.EXECUTING)
+        row.state = State.EXECUTING
+        row.fence += 1
+        row.lease_until_ms = self.snapshot.now_ms + act.lease_ms
+        row.reservations = reservations.pack(act.budgets, act.in_flight)
+        row.intent_seq = self._next(act.entry.tenant)
+        self.changed[row.claim] = row
+        self._reserve(act, row)
+        fence = row.fence
+        return self._due(act.entry, lambda placed: Intended(placed=placed, fence=fence))
+
+    def settle(self, act: Settle) -> Decided:
+        """Close the open intent, once; what comes after the fence has moved is recorded as late."""
+        row = self.snapshot.calls.get(act.claim)
+        if row is None or row.call_id != act.call_id or row.tenant != act.tenant:
+            return Moved(name="call")
+        if row.fence != act.fence:
+            state = row.state
+            if act.late_entry is None:
+                return Late(placed=None, state=state)
+            return self._due(act.late_entry, lambda placed: Late(placed=placed, state=state))
+        if row.state not in act.expected:
+            return Moved(name=row.state.value)
+        state, status, answer, entry = act.state, act.status, act.answer, act.entry
+        if act.act is not None:
+            state, status, answer, entry = self.run(act, self._next(act.entry.tenant))
+        if state not in _SETTLED or entry.tenant != act.tenant:
+            raise ValueError(f"settlement to `{state}`: expected a settled state and an entry of the call's tenant")
+        row.state, row.status, row.answer = state, status, answer
+        row.lease_until_ms = None
+        row.outcome_seq = self._next(entry.tenant)
+        self.changed[row.claim] = row
+        self._settle_reservations(row)
+        return self._due(entry, lambda placed: Settled(placed=placed, state=state, status=status, answer=answer))
+
+    def park(self, act: Park) -> Decided:
+        """Hold the claim while persons decide. A call that was not done may need an approval when it tries again."""
+        row = self.snapshot.calls.get(act.row.claim)
+        if row is not None and not _is_free(row, act.row, frozenset({State.NOT_DONE})):
+            return _held(row)
+        if row is None:
+            row = self._create(act.row, State.PARKED)
+        row.state = State.PARKED
+        row.answer = act.answer
+        row.expires_at_ms = act.expires_at_ms
+        row.parked_seq = self._next(act.entry.tenant)
+        self.changed[row.claim] = row
+        return self._due(act.entry, _placed)
+
+    def close(self, act: Close) -> Decided:
+        """End a parked call without running it; the first committed state wins."""
+        row = self._parked(act.tenant, act.call_id)
+        if isinstance(row, Stale):
+            return row
+        row.state, row.answer = act.state, act.answer
+        row.outcome_seq = self._next(act.entry.tenant)
+        self.changed[row.claim] = row
+        if act.approval is not None:
+            self.approvals.append((act.approval, row.outcome_seq))
+        return self._due(act.entry, _placed)
+
+    def approve(self, act: Approve) -> Decided:
+        """Keep a person's yes beside a call that is still parked."""
+        row = self._parked(act.approval.tenant, act.approval.call_id)
+        if isinstance(row, Stale):
+            return row
+        self.approvals.append((act.approval, self._next(act.entry.tenant)))
+        return self._due(act.entry, _placed)
+
+    def append(self, act: Append) -> Decided:
+        """An entry of its own."""
+        return self._due(act.entry, _placed)
+
+    def _next(self, tenant: str) -> int:
+        return self.snapshot.sizes[tenant] + len(self.drafts.get(tenant, ()))
+
+    def _due(self, draft: Draft, complete: Callable[[Placed], Answer]) -> Due:
+        drafts = self.drafts.setdefault(draft.tenant, [])
+        drafts.append(draft)
+        return Due(draft.tenant, len(drafts) - 1, complete)
+
+    def _create(self, call: CallRow, state: State) -> Row:
+        row = Row(
+            claim=call.claim,
+            tenant=call.tenant,
+            call_id=call.call_id,
+            request_digest=call.request_digest,
+            state=state,
+            fence=0,
+            made_from=call,
+        )
+        self.snapshot.calls[call.claim] = row
+        self.snapshot.by_id[call.call_id] = row
+        return row
+
+    def _parked(self, tenant: str, call_id: UUID) -> Row | Stale:
+        row = self.snapshot.by_id.get(call_id)
+        if row is None or row.tenant != tenant:
+            return Stale(state=State.REFUSED)  # No row of this tenant: such a call never waited.
+        return row if row.state is State.PARKED else Stale(state=row.state)
+
+    def _refusal(self, act: Intend) -> Exceeded | Used | Killed | Moved | None:
+        for kill in act.kills:
+            if kill in self.snapshot.kills:
+                return Killed(scope=kill[1], target=kill[2])
+        for approval in act.approvals:
+            user = self.snapshot.uses.get(approval)
+            if user is not None and user != act.row.call_id:
+                return Used(approval_id=approval)
+        wanted: dict[bytes, int] = {}
+        for budget in act.budgets:
+            wanted[budget.key] = wanted.get(budget.key, 0) + _amount(budget.amount)
+            if budget.ceiling is not None:
+                if self.snapshot.budgets.get(budget.key, 0) + wanted[budget.key] > budget.ceiling:
+                    return Moved(name=budget.name) if budget.soft else Exceeded(name=budget.name)
+        for flight in act.in_flight:
+            wanted[flight.key] = wanted.get(flight.key, 0) + _amount(flight.amount)
+            reading = self.snapshot.in_flight.get((flight.key, flight.since_ms), 0)
+            if reading + self._flying.get(flight.key, 0) + wanted[flight.key] > flight.ceiling:
+                return Exceeded(name=flight.name)
+        return None
+
+    def _reserve(self, act: Intend, row: Row) -> None:
+        assert row.intent_seq is not None
+        for approval in act.approvals:
+            if approval not in self.snapshot.uses:
+                self.snapshot.uses[approval] = row.call_id
+                self.uses[approval] = (row.tenant, row.call_id, row.intent_seq)
+        for budget in act.budgets:
+            self._delta(row.tenant, budget.key, budget.name).reserved += budget.amount
+            self.snapshot.budgets[budget.key] = self.snapshot.budgets.get(budget.key, 0) + budget.amount
+        for flight in act.in_flight:
+            hold = self.holds.get((row.call_id, flight.key))
+            amount = flight.amount + (hold.amount if hold is not None and hold.state == "reserved" else 0)
+            self.holds[row.call_id, flight.key] = Hold(row.tenant, amount, "reserved", is_new=True)
+            self._flying[flight.key] = self._flying.get(flight.key, 0) + flight.amount
+
+    def _settle_reservations(self, row: Row) -> None:
+        """Move what was reserved at the intent, as stored with the call; an outcome in doubt keeps it reserved."""
+        if row.state is State.IN_DOUBT or row.reservations is None:
+            return
+        is_released = row.state in _RELEASING
+        budgets, in_flight = reservations.unpack(row.reservations)
+        for budget in budgets:
+            delta = self._delta(row.tenant, budget.key, budget.name)
+            delta.reserved -= budget.amount
+            if is_released:
+                self.snapshot.budgets[budget.key] = self.snapshot.budgets.get(budget.key, 0) - budget.amount
+            else:
+                delta.spent += budget.amount
+        for flight in in_flight:
+            made = self.holds.get((row.call_id, flight.key))
+            is_new = made is not None and made.is_new
+            amount = made.amount if made is not None else flight.amount
+            state = "released" if is_released else "settled"
+            self.holds[row.call_id, flight.key] = Hold(row.tenant, amount, state, is_new=is_new)
+            if is_released:
+                self._flying[flight.key] = self._flying.get(flight.key, 0) - flight.amount
+
+    def _delta(self, tenant: str, key: bytes, name: str) -> Delta:
+        delta = self.budgets.get(key)
+        if delta is None:
+            delta = self.budgets[key] = Delta(tenant, name)
+        return delta
+
+
+def decide(snapshot: Snapshot, acts: Sequence[Act], run: Run) -> Batch:
+    """
+    Decide every act over the snapshot, which it uses up. The verdicts follow the order of `acts`.
+
+    Raises `BatchBroken` only; what an act's own callable raises becomes that act's verdict.
+    """
+    batch = Batch(snapshot, run)
+    verdicts: dict[int, Decided] = {}
+    for index in _order(acts):
+        try:
+            verdicts[index] = _decide(batch, acts[index])
+        except BatchBroken:
+            raise
+        except Exception as error:  # noqa: BLE001 - the neighbours of a failing act must not fail with it
+            unavailable = LedgerUnavailable("act failed before it was written", is_known=True)
+            unavailable.__cause__ = error
+            verdicts[index] = unavailable
+    batch.verdicts = [verdicts[index] for index in range(len(acts))]
+    return batch
+
+
+def is_governance(act: Act) -> bool:
+    """Whether the act changes our own tables inside the settlement."""
+    return isinstance(act, Settle) and act.act is not None
+
+
+def _decide(batch: Batch, act: Act) -> Decided:
+    match act:
+        case Intend():
+            return batch.intend(act)
+        case Settle():
+            return batch.settle(act)
+        case Append():
+            return batch.append(act)
+        case Park():
+            return batch.park(act)
+        case Close():
+            return batch.close(act)
+        case Approve():
+            return batch.approve(act)
+        case _:
+            assert_never(act)
+
+
+def _order(acts: Sequence[Act]) -> Iterable[int]:
+    last = [index for index, act in enumerate(acts) if is_governance(act)]
+    if not last:
+        return range(len(acts))
+    late = set(last)
+    return [index for index in range(len(acts)) if index not in late] + last
+
+
+def _is_free(row: Row, call: CallRow, states: frozenset[State]) -> bool:
+    return (
+        row.state in states
+        and row.request_digest == call.request_digest
+        and row.call_id == call.call_id
+        and row.tenant == call.tenant
+    )
+
+
+def _held(row: Row) -> Held:
+    return Held(
+        call_id=row.call_id,
+        state=row.state,
+        request_digest=row.request_digest,
+        status=row.status,
+        answer=row.answer,
+    )
+
+
+def _amount(amount: int) -> int:
+    if amount < 0:
+        raise ValueError("amount below 0: it would raise the ceiling for others")
+    return amount
+
+
+def _placed(placed: Placed) -> Placed:
+    return placed

@@ -1,0 +1,30 @@
+"""The command `lockgate`."""
+
+from __future__ import annotations
+
+import typer
+
+from admin import audit, bundles, calls, doctor, kills, processes, tools
+
+app = typer.Typer(
+    name="lockgate",
+    help="Lockgate from the command line. Exit codes: 0 done, 1 a definite no, 2 usage, 3 could not find out, "
+    "4 parked, 5 in doubt. `make dev` starts a gateway to try it on.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for part in (processes, calls, tools, doctor):
+    app.add_typer(part.app)
+app.add_typer(audit.verifying)
+app.add_typer(bundles.app, name="bundle")
+app.add_typer(kills.app, name="kill")
+app.add_typer(audit.app, name="audit")
+
+
+def main() -> None:
+    """Run one command and exit with its code."""
+    app(prog_name="lockgate")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Commands of the auditor: fetch the log, the keys and a checkpoint; verify them offline, without the gateway."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from admin import display
+from admin.connection import ask, stream
+from admin.errors import CommandError, Exit
+from admin.options import AsJson, Asked, offline, remote
+
+app = typer.Typer(help="Fetch the log, the keys and checkpoints.", no_args_is_help=True)
+verifying = typer.Typer()
+
+Out = Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.", show_default=False)]
+
+
+@app.command()
+@remote
+def export(asked: Asked, out: Out = None) -> Exit:
+    """The tenant's whole log as JSON lines, for `lockgate verify`."""
+    pieces = stream(asked.session(), "/v1/audit/export")
+    if out is None:
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        return Exit.DONE
+    partial = out.with_name(out.name + ".partial")
+    size = lines = 0
+    with partial.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+            size += len(piece)
+            lines += piece.count(b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    # Renamed only when whole: half an export looks like a truncated log.
+    partial.replace(out)
+    if asked.as_json:
+        display.document({"file": str(out), "bytes": size, "lines": lines})
+    display.progress(f"wrote {lines} lines ({size} bytes) to {out}")
+    return Exit.DONE
+
+
+@app.command()
+@remote
+def keys(asked: Asked, out: Out = None) -> Exit:
+    """The public keys that the log is verified with. Keep them from before: the log cannot vouch for its own keys."""
+    _write(dict(display.require(ask(asked.session(is_public=True), "GET", "/v1/keys"))), out)
+    return Exit.DONE
+
+
+@app.command()
+@remote
+def checkpoint(asked: Asked, out: Out = None) -> Exit:
+    """The newest signed checkpoint. Kept outside, it later proves that nothing before it was cut off."""
+    session = asked.session(is_public=True)
+    parameters = {"tenant": session.tenant} if session.tenant else {}
+    _write(dict(display.require(ask(session, "GET", "/v1/audit/checkpoint", parameters=parameters))), out)
+    return Exit.DONE
+
+
+@verifying.command()
+@offline
+def verify(
+    export: Annotated[Path, typer.Argument(help="What `lockgate audit export` wrote.", show_default=False)],
+    keys: Annotated[Path, typer.Option(help="Public keys, from `lockgate audit keys`.", show_default=False)],
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="A checkpoint kept from earlier or later.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> Exit:
+    """Verify an export offline: every entry, signature and checkpoint; names the first bad one."""
+    for path in (export, keys, *(checkpoint or [])):
+        if not path.is_file():
+            raise CommandError(f"`{path}` is no file", "`lockgate audit export --out FILE` and `audit keys --out FILE`")
+    arguments = ["verify", str(export), "--keys", str(keys)]
+    for path in checkpoint or []:
+        arguments += ["--checkpoint", str(path)]
+    # The stand-alone verifier as it is: what an outsider runs is what we run.
+    command = [sys.executable, "-P", "-m", "proofs", *arguments, *(["--json"] if as_json else [])]
+    sys.stdout.flush()
+    os.execve(sys.executable, command, _environment())  # noqa: S606 - our own interpreter and a fixed module name
+
+
+def _environment() -> dict[str, str]:
+    source = str(Path(__file__).resolve().parent.parent)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))}
+
+
+def _write(found: dict[str, object], out: Path | None) -> None:
+    if out is None:
+        display.document(found)
+        return
+    out.write_text(json.dumps(found, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    display.progress(f"wrote {out}")

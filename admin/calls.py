@@ -1,0 +1,193 @@
+"""Commands about calls: send, approve, reject, cancel, undo, explain. Approving never executes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from admin import arguments, display, signing
+from admin.connection import Answered, ask
+from admin.errors import CommandError, Exit
+from admin.identities import Session
+from admin.options import Asked, Call, Key, KeyFile, Reason, remote
+
+app = typer.Typer(no_args_is_help=True)
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")]
+
+
+@app.command()
+@remote
+def call(
+    asked: Asked,
+    tool: Annotated[str, typer.Argument(metavar="TOOL", help="Name of the tool.", show_default=False)],
+    given: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]", help="Arguments of the tool.", show_default=False)
+    ] = None,
+    reason: Reason = "",
+    key: Key = "",
+    approval: Annotated[
+        list[str] | None, typer.Option(help="Approval id; may be repeated.", show_default=False)
+    ] = None,
+    edits: Annotated[str, typer.Option(help="The parked call that this one replaces.", show_default=False)] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and check, run nothing.")] = False,
+    correlation: Annotated[str, typer.Option(help="Ties calls of one incident together.", show_default=False)] = "",
+) -> Exit:
+    """Call a tool: `lockgate call issue_refund order_id=ord_1001 amount_cents=1250 --as agent:…`."""
+    session = asked.session()
+    answered = send(
+        session,
+        tool,
+        given or [],
+        reason=reason,
+        key=key,
+        approvals=approval or [],
+        edits=edits,
+        correlation=correlation,
+        is_dry_run=dry_run,
+    )
+    return display.call(answered, as_json=asked.as_json)
+
+
+def send(
+    session: Session,
+    tool: str,
+    given: list[str],
+    *,
+    reason: str = "",
+    key: str = "",
+    approvals: list[str] | None = None,
+    edits: str = "",
+    correlation: str = "",
+    is_dry_run: bool = False,
+) -> Answered:
+    """One call under one key; a key is made, and said, where none is given."""
+    contract = display.require(ask(session, "GET", f"/v1/tools/{tool}"))
+    body: dict[str, Any] = {
+        "tool": tool,
+        "arguments": arguments.read(given, contract),
+        "reason_code": reason or _default_reason(session, contract),
+        "approvals": approvals or [],
+    }
+    if edits:
+        body["edits"] = edits
+    used = key or str(uuid.uuid4())
+    headers = {"Idempotency-Key": used}
+    if correlation:
+        headers["X-Correlation-Id"] = correlation
+    if is_dry_run:
+        headers["Prefer"] = "dry-run"
+    answered = ask(session, "POST", "/v1/calls", body=body, headers=headers)
+    if not key and not is_dry_run and contract.get("effect") != "read":
+        display.progress(f"key {used}")
+    return answered
+
+
+@app.command()
+@remote
+def approve(asked: Asked, call: Call, reason: str = "", key_file: KeyFile = None, yes: Yes = False) -> Exit:
+    """Sign a yes to exactly this parked call. The requester presents it; nothing runs yet."""
+    answer = _give(asked, call, verdict="approve", reason=reason, key_file=key_file, is_sure=yes)
+    if asked.as_json:
+        display.document(answer)
+    else:
+        display.pairs([("approval", answer.get("approval")), ("call", call)])
+    display.progress(
+        f"next: the requester sends the same call and --key again with --approval {answer.get('approval')}"
+    )
+    return Exit.DONE
+
+
+@app.command()
+@remote
+def reject(asked: Asked, call: Call, reason: str = "", key_file: KeyFile = None, yes: Yes = False) -> Exit:
+    """Sign a no to this parked call; `--reason` is kept as feedback for the requester."""
+    answer = _give(asked, call, verdict="reject", reason=reason, key_file=key_file, is_sure=yes)
+    if asked.as_json:
+        display.document(answer)
+    else:
+        display.pairs([("rejected", call), ("approval", answer.get("approval"))])
+    return Exit.DONE
+
+
+@app.command()
+@remote
+def cancel(asked: Asked, call: Call) -> Exit:
+    """Withdraw a parked call of one's own."""
+    answered = ask(asked.session(), "POST", f"/v1/calls/{call}/cancel", body={}, headers=_fresh_key())
+    display.require(answered)
+    display.call(answered, as_json=asked.as_json)
+    return Exit.DONE
+
+
+@app.command()
+@remote
+def undo(asked: Asked, call: Call, reason: Reason = "", key: Key = "") -> Exit:
+    """Take an executed call back by its undo tool: a new call, decided like any other."""
+    body = {"reason_code": reason} if reason else {}
+    headers = {"Idempotency-Key": key} if key else _fresh_key()
+    answered = ask(asked.session(), "POST", f"/v1/calls/{call}/undo", body=body, headers=headers)
+    return display.call(answered, as_json=asked.as_json)
+
+
+@app.command()
+@remote
+def explain(
+    asked: Asked,
+    call: Call,
+    wait: Annotated[int, typer.Option(min=0, max=30, help="Seconds to wait for a change of state.")] = 0,
+) -> Exit:
+    """What became of a call: state, rules with hints, every invariant with value and limit, what is still needed."""
+    parameters = {"wait": str(wait)} if wait else {}
+    answered = ask(asked.session(), "GET", f"/v1/calls/{call}", parameters=parameters)
+    display.require(answered)
+    display.call(answered, as_json=asked.as_json)
+    return Exit.DONE
+
+
+def _give(asked: Asked, call: str, *, verdict: str, reason: str, key_file: Any, is_sure: bool) -> Mapping[str, Any]:
+    session = asked.session()
+    if session.identity is not None and session.identity.kind == "agent":
+        raise CommandError("agents approve nothing", "say --as person:<id> or role:<role>")
+    key = signing.key_of(session, key_file)
+    parked = ask(session, "GET", f"/v1/calls/{call}")
+    found = display.require(parked)
+    given = found.get("statement")
+    if not isinstance(given, Mapping):
+        raise CommandError(
+            f"call `{call}` is not parked but {found.get('status', 'unknown')}",
+            f"`lockgate explain {call}` shows what became of it",
+            code=Exit.NO,
+        )
+    _confirm(parked, verdict=verdict, is_sure=is_sure or asked.as_json)
+    approver = f"person/{session.identity.id}" if session.identity and session.identity.id else ""
+    statement = signing.complete(given, approver=approver, key=key, verdict=verdict, reason=reason)
+    where = "approvals" if verdict == "approve" else "rejections"
+    body = signing.sign(statement, key=key, session=session)
+    return display.require(ask(session, "POST", f"/v1/calls/{call}/{where}", body=body))
+
+
+def _confirm(parked: Answered, *, verdict: str, is_sure: bool) -> None:
+    if is_sure:
+        return
+    display.call(parked, as_json=False)
+    if not typer.confirm(f"Sign: {verdict} exactly this call?", err=True):
+        raise CommandError("nothing was signed", "run the command again when you are sure, or with --yes", code=Exit.NO)
+
+
+def _default_reason(session: Session, contract: Mapping[str, Any]) -> str:
+    codes = [str(code) for code in contract.get("reason_codes") or []]
+    if not codes or contract.get("effect") == "read":
+        return ""
+    if len(codes) > 1 and session.environment != "dev":
+        # The reason goes on record: where it counts, somebody has to mean it.
+        raise CommandError("the tool wants a reason code", f"say --reason with one of: {', '.join(codes)}")
+    display.progress(f"reason {codes[0]} (others: {', '.join(codes[1:]) or 'none'}; --reason chooses)")
+    return codes[0]
+
+
+def _fresh_key() -> dict[str, str]:
+    return {"Idempotency-Key": str(uuid.uuid4())}

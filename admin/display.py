@@ -1,0 +1,179 @@
+"""How answers look: a document on standard output, words about the way on standard error.
+
+With `--json` standard output is exactly one JSON document and nothing else. NO_COLOR and pipes are honoured by rich.
+Everything that came from elsewhere is printed as plain text: markup and control characters in it do nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from admin import next_steps
+from admin.connection import Answered
+from admin.errors import CommandError, Exit
+
+COLOURS = {
+    "executed": "green",
+    "pass": "green",
+    "ok": "green",
+    "parked": "yellow",
+    "in_doubt": "yellow",
+    "executing": "yellow",
+    "failed": "red",
+    "refused": "red",
+    "fail": "red",
+    "error": "red",
+    "bad": "red",
+}
+EXITS = {
+    "executed": Exit.DONE,
+    "permitted": Exit.DONE,
+    "parked": Exit.PARKED,
+    "executing": Exit.IN_DOUBT,
+    "in_doubt": Exit.IN_DOUBT,
+}
+
+
+def document(value: Any) -> None:
+    """The one JSON document of `--json`."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def progress(sentence: str) -> None:
+    """A word about the way, never part of the result."""
+    Console(stderr=True).print(Text(plain(sentence)), style="dim", soft_wrap=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Rows for people."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(_cell(value) for value in row))
+    Console().print(shown)
+
+
+def pairs(rows: Iterable[tuple[str, Any]]) -> None:
+    """Names and values for people; empty values are left out."""
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    shown.add_column(style="bold", no_wrap=True)
+    shown.add_column(overflow="fold")
+    for name, value in rows:
+        if value not in (None, "", [], {}):
+            shown.add_row(Text(name), _cell(value))
+    Console().print(shown)
+
+
+def call(answered: Answered, *, as_json: bool) -> Exit:
+    """Show what became of a call, and say the exit code that stands for it."""
+    found = answered.document if isinstance(answered.document, dict) else {}
+    if as_json:
+        document(answered.document)
+    else:
+        pairs(_call_rows(found, answered))
+        _rules(found)
+        _checks(found)
+        _needs(found)
+    if answered.status >= 400:
+        _say_next(next_steps.step(found, answered.status))
+        return _exit_of(answered.status)
+    state = str(found.get("status", ""))
+    if state == "in_doubt":
+        _say_next(next_steps.step({**found, "reason": "in_doubt"}, 504))
+    return EXITS.get(state, Exit.DONE if not state else Exit.NO)
+
+
+def require(answered: Answered) -> Mapping[str, Any]:
+    """The document of a good answer. Raises `CommandError` with the next step for any other."""
+    found = answered.document if isinstance(answered.document, dict) else {}
+    if answered.status >= 400:
+        reason = found.get("reason") or f"status {answered.status}"
+        detail = found.get("detail") or found.get("title") or ""
+        raise CommandError(
+            plain(f"refused: {reason}" + (f": {detail}" if detail else "")),
+            next_steps.step(found, answered.status),
+            code=_exit_of(answered.status),
+            document=found,
+        )
+    return found
+
+
+def error(raised: CommandError, *, as_json: bool) -> None:
+    """The end of a command that could not go on."""
+    if as_json:
+        document(raised.document or {"error": raised.sentence, "next_step": raised.next_step, "exit": int(raised.code)})
+    console = Console(stderr=True)
+    console.print(Text.assemble(("error: ", "bold red"), plain(raised.sentence)), soft_wrap=True)
+    _say_next(raised.next_step)
+
+
+def plain(text: str) -> str:
+    """Text in which nothing hides: control, bidi and zero-width characters are shown as their code points."""
+    return "".join(
+        character if character == "\n" or unicodedata.category(character)[0] != "C" else f"<U+{ord(character):04X}>"
+        for character in text
+    )
+
+
+def _say_next(sentence: str) -> None:
+    Console(stderr=True).print(Text.assemble(("next: ", "bold"), plain(sentence)), soft_wrap=True)
+
+
+def _call_rows(found: Mapping[str, Any], answered: Answered) -> Iterable[tuple[str, Any]]:
+    decision = found.get("decision") or {}
+    receipt = found.get("receipt") or {}
+    yield "call", found.get("call")
+    yield "status", found.get("reason") if answered.status >= 400 else found.get("status")
+    yield "detail", found.get("detail")
+    yield "tool", found.get("tool")
+    yield "arguments", found.get("arguments")
+    yield "result", found.get("result")
+    yield "requester", found.get("requester")
+    yield "replayed", "yes: the first answer again, nothing ran" if answered.is_replayed else None
+    yield "bundle", f"{decision['bundle']} (revision {decision.get('revision')})" if decision.get("bundle") else None
+    yield "entry", found.get("entry") or (receipt.get("entry") or {}).get("seq")
+    yield "expires", found.get("expires_at")
+
+
+def _rules(found: Mapping[str, Any]) -> None:
+    rules = found.get("rules") or (found.get("decision") or {}).get("rules") or []
+    if rules:
+        rows = [(rule.get("id"), rule.get("engine"), rule.get("effect"), rule.get("hint")) for rule in rules]
+        table(("rule", "engine", "effect", "hint"), rows)
+
+
+def _checks(found: Mapping[str, Any]) -> None:
+    checks = found.get("invariant_checks") or []
+    if checks:
+        rows = [(c.get("id"), c.get("status"), c.get("value"), c.get("limit"), c.get("sentence")) for c in checks]
+        table(("invariant", "status", "value", "limit", "sentence"), rows)
+
+
+def _needs(found: Mapping[str, Any]) -> None:
+    for need in found.get("needs") or []:
+        role, persons = need.get("role"), need.get("persons")
+        _say_next(f"{persons} person(s) with role {role}: `lockgate approve {found.get('call')} --as role:{role}`")
+
+
+def _exit_of(status: int) -> Exit:
+    if status == 504:
+        return Exit.IN_DOUBT
+    if status in {429, 503}:
+        return Exit.UNKNOWN
+    return Exit.NO
+
+
+def _cell(value: Any) -> Text:
+    if value is None:
+        return Text("")
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return Text(plain(text), style=COLOURS.get(text, ""))

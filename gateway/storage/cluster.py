@@ -42,6 +42,14 @@ START_SECONDS = 30.0
 TICK_SECONDS = 0.01
 STRAY_SECONDS = 2.0  # how long the last owner's keeper may take over a tidy stop before we cut it short.
 
+_INITIAL = (
+    f"--username={SUPERUSER}",
+    "--locale=C",
+    "--encoding=utf8",
+    "--auth-local=scram-sha-256",
+    "--auth-host=reject",
+)
+
 _SETTINGS = (
     "listen_addresses=",
     "unix_socket_permissions=0700",
@@ -161,7 +169,9 @@ class Cluster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     @classmethod
@@ -203,8 +213,10 @@ class Cluster:
                 return cls(home, socket, None)
             time.sleep(TICK_SECONDS)
         owner = (home / "owner.lock").read_text().strip() or "unknown"
-        raise ClusterFailed(f"cluster `{home}`: process {owner} owns it and does not get it running: end that process,"
-                            " or set LOCKGATE_DATA to another place")
+        raise ClusterFailed(
+            f"cluster `{home}`: process {owner} owns it and does not get it running: end that process,"
+            " or set LOCKGATE_DATA to another place"
+        )
 
     def _superuser(self, database: str = "postgres") -> Connection:
         return connections.connect(self.url(database, SUPERUSER))
@@ -249,14 +261,18 @@ def _initialise(home: Path, programs: Path, runner: Account | None) -> None:
             os.chown(file.fileno(), runner.uid, runner.gid)
         file.write(f"{password}\n")
         file.flush()
-        done = subprocess.run(
-            (
-                programs / "initdb", "--pgdata", partial, "--username", SUPERUSER, "--pwfile", file.name, "--locale=C",
-                "--encoding=utf8", "--auth-local=scram-sha-256", "--auth-host=reject",
-            ),
-            cwd="/", env={"LC_ALL": "C", "TZ": "UTC"}, capture_output=True, text=True, check=False, umask=0o077,
-            **places.identity(runner),  # type: ignore[arg-type]
-        )  # fmt: skip - one option per line would hide the command
+        done = subprocess.run(  # noqa: S603 - a program of the installation that was found, without client input
+            (programs / "initdb", "--pgdata", partial, "--pwfile", file.name, *_INITIAL),
+            cwd="/",
+            env={"LC_ALL": "C", "TZ": "UTC"},
+            capture_output=True,
+            text=True,
+            check=False,
+            umask=0o077,
+            user=runner and runner.uid,
+            group=runner and runner.gid,
+            extra_groups=runner and [],
+        )
     if done.returncode != 0:
         told = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ClusterFailed(f"cluster `{home}`: initdb failed: {told}")
@@ -266,11 +282,15 @@ def _initialise(home: Path, programs: Path, runner: Account | None) -> None:
 def _require_version(data: Path) -> None:
     found = (data / "PG_VERSION").read_text().strip()
     if found != VERSION:
-        raise ClusterFailed(f"cluster `{data}`: made by PostgreSQL {found}, expected {VERSION}: dump it with the release"
-                            " that made it, and restore into a new LOCKGATE_DATA")
+        raise ClusterFailed(
+            f"cluster `{data}`: made by PostgreSQL {found}, expected {VERSION}: dump it with the release"
+            " that made it, and restore into a new LOCKGATE_DATA"
+        )
     if not passwords.path(data.parent).exists():
-        raise ClusterFailed(f"cluster `{data.parent}`: its file `{passwords.FILE}` is lost: restore it from a copy, or"
-                            " remove the directory to begin anew without its data")
+        raise ClusterFailed(
+            f"cluster `{data.parent}`: its file `{passwords.FILE}` is lost: restore it from a copy, or"
+            " remove the directory to begin anew without its data"
+        )
 
 
 def _start_keeper(
@@ -279,19 +299,29 @@ def _start_keeper(
     data, log = home / "pg", home / "server.log"
     settings = (*_SETTINGS, f"unix_socket_directories={socket}")
     order = keeper.Order(
-        command=(str(programs / "postgres"), "-D", str(data), *(part for setting in settings for part in ("-c", setting))),
+        command=(
+            str(programs / "postgres"),
+            "-D",
+            str(data),
+            *(part for setting in settings for part in ("-c", setting)),
+        ),
         data=str(data),
         log=str(log),
         uid=None if runner is None else runner.uid,
         gid=None if runner is None else runner.gid,
     )
     log.write_bytes(b"")
-    log.chmod(places.PRIVATE & 0o600)
+    log.chmod(0o600)
     with log.open("ab") as errors:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
             (sys.executable, "-I", "-S", keeper.__file__, order.to_text()),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd="/", start_new_session=True, pass_fds=(lock,),
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd="/",
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], START_SECONDS)
     said = process.stdout.readline().decode().strip() if readable else "nothing"
@@ -315,8 +345,10 @@ def _lock(path: Path) -> int | None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except PermissionError as error:
-        raise ClusterFailed(f"cluster `{path.parent}`: user id {path.stat().st_uid} owns it: work as that user, or set"
-                            " LOCKGATE_DATA to a place of your own") from error
+        raise ClusterFailed(
+            f"cluster `{path.parent}`: user id {path.stat().st_uid} owns it: work as that user, or set"
+            " LOCKGATE_DATA to a place of your own"
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

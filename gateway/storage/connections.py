@@ -81,7 +81,9 @@ def connect(conninfo: str, *, writer: bool = False) -> Connection:
         # Over a network, a peer that vanished is noticed as fast as one that refuses.
         parameters.setdefault("tcp_user_timeout", str(CONNECT_SECONDS * 1000))
         return psycopg.connect(
-            make_conninfo("", **{**parameters, "options": options}), autocommit=True, prepare_threshold=0 if writer else 5
+            make_conninfo("", **{**parameters, "options": options}),
+            autocommit=True,
+            prepare_threshold=0 if writer else 5,
         )
     except psycopg.Error as error:
         raise DatabaseUnavailable(f"database: {reason(error)}") from error

@@ -37,7 +37,7 @@ class UnfitPlace(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Whom the server runs as."""
+    """Whom the server runs as. `subprocess` needs user, group and no extra groups: without the last, root's stay."""
 
     name: str
     uid: int
@@ -63,8 +63,10 @@ def account(name: str) -> Account | None:
             pwd.getpwuid(os.geteuid())
         except KeyError as error:
             # initdb looks its user up and fails without an entry.
-            raise UnfitPlace(f"user id {os.geteuid()} has no entry in the password database: add one, or set"
-                             " the database URLs of a server of your own") from error
+            raise UnfitPlace(
+                f"user id {os.geteuid()} has no entry in the password database: add one, or set"
+                " the database URLs of a server of your own"
+            ) from error
         return None
     try:
         entry = pwd.getpwnam(name)
@@ -82,8 +84,10 @@ def prepare(home: Path, runner: Account | None) -> Path:
     if runner is not None:
         blocked = _first_closed(home, runner)
         if blocked is not None:
-            raise UnfitPlace(f"data home `{home}`: account `{runner.name}` cannot pass `{blocked}`:"
-                             " set LOCKGATE_DATA to a directory below which other accounts may pass (mode 0711 or wider)")
+            raise UnfitPlace(
+                f"data home `{home}`: account `{runner.name}` cannot pass `{blocked}`:"
+                " set LOCKGATE_DATA to a directory below which other accounts may pass (mode 0711 or wider)"
+            )
     return home
 
 
@@ -125,14 +129,11 @@ def binaries(home: Path, runner: Account | None) -> Path:
     copied = kept / INSTALLATION / "bin"
     if not _runs(copied, runner):
         name = "this account" if runner is None else f"account `{runner.name}`"
-        raise UnfitPlace(f"PostgreSQL in `{copied}`: {name} cannot run it: set LOCKGATE_DATA to a file system"
-                         " that allows programs, or set the database URLs of a server of your own")
+        raise UnfitPlace(
+            f"PostgreSQL in `{copied}`: {name} cannot run it: set LOCKGATE_DATA to a file system"
+            " that allows programs, or set the database URLs of a server of your own"
+        )
     return copied
-
-
-def identity(runner: Account | None) -> dict[str, int | list[int]]:
-    """What `subprocess` needs to become the account. All three: without `extra_groups` root's groups would stay."""
-    return {} if runner is None else {"user": runner.uid, "group": runner.gid, "extra_groups": []}
 
 
 def _base(environment: Mapping[str, str]) -> Path:
@@ -182,7 +183,7 @@ def _first_closed(path: Path, runner: Account) -> Path | None:
 def _site() -> Path:
     spec = importlib.util.find_spec(INSTALLATION.parts[0])
     if spec is None or spec.origin is None:
-        raise UnfitPlace(f"`{DISTRIBUTION}` is not installed: install the locked requirements, or set the database URLs")
+        raise UnfitPlace(f"`{DISTRIBUTION}` is not installed: install the locked requirements, or set database URLs")
     site = Path(spec.origin).resolve().parent.parent
     if not (site / INSTALLATION / "bin" / "postgres").exists():
         raise UnfitPlace(f"`{DISTRIBUTION}` carries no PostgreSQL 18: install the locked requirements")
@@ -192,8 +193,17 @@ def _site() -> Path:
 def _runs(programs: Path, runner: Account | None) -> bool:
     # initdb loads libpq from the sibling directory, so its version shows that both can be reached.
     try:
-        done = subprocess.run((programs / "initdb", "--version"), cwd="/", env={}, capture_output=True,
-                              check=False, timeout=30, **identity(runner))  # type: ignore[arg-type]
+        done = subprocess.run(  # noqa: S603 - a program of the installation that was found, without client input
+            (programs / "initdb", "--version"),
+            cwd="/",
+            env={},
+            capture_output=True,
+            check=False,
+            timeout=30,
+            user=runner and runner.uid,
+            group=runner and runner.gid,
+            extra_groups=runner and [],
+        )
     except PermissionError:
         return False
     return done.returncode == 0

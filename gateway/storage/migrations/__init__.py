@@ -1,0 +1,85 @@
+"""Migrations: the schema `lockgate`, its roles, grants, row-level security and triggers.
+
+`upgrade` is safe to call at every start: it is one transaction behind an advisory lock, bounded in lock and statement time, and
+does nothing where nothing is missing. A revision must be correct while the previous release is still running.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.pool import NullPool
+
+from gateway.storage import connections
+
+LATEST = "0001"
+"""The revision that this release expects. Start-up refuses an older schema and accepts a newer one."""
+
+LOCK_SECONDS = 5
+STATEMENT_SECONDS = 60
+MIGRATION_LOCK = 0x6C6F636B67617465  # `lockgate` in ASCII: one upgrade of a database at a time.
+
+
+class MigrationFailed(Exception):
+    """The schema stayed as it was; the message says what the database refused."""
+
+
+def upgrade(migrator_url: str) -> None:
+    """
+    Bring the database to `LATEST`, creating roles and schema where they are missing.
+
+    The login of `migrator_url` must be a member of `lockgate_owner`, or be allowed to create roles, and may create a schema
+    in the database. Raises `MigrationFailed` or `connections.DatabaseUnavailable`.
+    """
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: _connect(migrator_url), poolclass=NullPool
+    )
+    configuration = Config()
+    # Alembic reads `%` as the start of a substitution.
+    configuration.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    configuration.set_main_option("path_separator", "os")
+    try:
+        with engine.begin() as connection:
+            _prepare(connection)
+            configuration.attributes["connection"] = connection
+            command.upgrade(configuration, "head")
+    except sqlalchemy.exc.DBAPIError as error:
+        raise MigrationFailed(_explain(error.orig)) from error
+    except psycopg.Error as error:
+        raise MigrationFailed(_explain(error)) from error
+
+
+def run(connection: sqlalchemy.Connection, script: str) -> None:
+    """Execute a file of statements in this directory, in the caller's transaction."""
+    text = Path(__file__).parent.joinpath(script).read_text(encoding="utf-8")
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, psycopg.Connection)
+    raw.execute(text.encode())
+
+
+def _connect(url: str) -> connections.Connection:
+    connection = connections.connect(url)
+    connection.autocommit = False
+    return connection
+
+
+def _prepare(connection: sqlalchemy.Connection) -> None:
+    connection.exec_driver_sql(f"set local lock_timeout = '{LOCK_SECONDS}s'")
+    connection.exec_driver_sql(f"set local statement_timeout = '{STATEMENT_SECONDS}s'")
+    connection.exec_driver_sql(f"select pg_advisory_xact_lock({MIGRATION_LOCK})")
+    run(connection, "prepare.sql")
+
+
+def _explain(error: BaseException | None) -> str:
+    told = connections.reason(error) if isinstance(error, psycopg.Error) else "unknown"
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return (
+            f"migration: {told}: let an administrator run `create role lockgate_owner nologin; create role lockgate_app"
+            " nologin; create role lockgate_auditor nologin; grant lockgate_owner to <migrator>; grant create on database"
+            " <database> to lockgate_owner`"
+        )
+    return f"migration: {told}"

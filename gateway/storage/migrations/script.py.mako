@@ -1,0 +1,17 @@
+"""${message}."""
+
+from __future__ import annotations
+
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Correct while the previous release is still running."""
+
+
+def downgrade() -> None:
+    """Evidence is never migrated away."""
+    raise NotImplementedError

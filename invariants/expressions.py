@@ -207,6 +207,12 @@ class _Compiler:
                 raise Unsupported(f"operator_{op}", self._where)
 
     def _in(self, left: pst.Expr, right: pst.Expr) -> Closure:
+        if any(
+            isinstance(node, pst.EntityLit) and str(node.value.type) == "Action"
+            for node in cedar_syntax.subexpressions(left)
+        ):
+            # The groups of this action are known here, those of another are not.
+            raise Unsupported("in_other_action", self._where)
         read = self.compile(left)
         targets = right.elements if isinstance(right, pst.Set) else (right,)
         compiled = tuple(self.compile(target) for target in targets)

@@ -1,0 +1,245 @@
+"""The prover's own term language: small, typed, hash-consed. Solvers, printers and evaluators are written against it.
+
+Three sorts: truth values, unbounded integers, and names. A name stands for a string, an entity id or an entity type:
+only whether two are the same can be asked, so each distinct text is one number (see `vocabulary`) and no text of a user
+ever reaches a solver. Building folds constants and drops what cannot matter, so a rule that cannot match costs nothing.
+
+Equal terms of one `Terms` are one object: compare with `is`. Terms of different `Terms` never meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum, unique
+
+
+@unique
+class Sort(StrEnum):
+    """What a term denotes."""
+
+    BOOL = "Bool"
+    INTEGER = "Int"
+    NAME = "Name"
+
+
+@unique
+class Op(StrEnum):
+    """The closed list of operators. Arithmetic is that of mathematical integers: overflow is a question of its own."""
+
+    CONSTANT = "constant"
+    SYMBOL = "symbol"
+    NOT = "not"
+    AND = "and"
+    OR = "or"
+    IF = "if"
+    EQUAL = "equal"
+    LESS_EQUAL = "less_equal"
+    ADD = "add"
+    SUBTRACT = "subtract"
+    MULTIPLY = "multiply"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Term:
+    """A node of the graph. Made by `Terms` only; identity is equality."""
+
+    number: int
+    """Order of making, so that operands always have smaller numbers."""
+    op: Op
+    sort: Sort
+    operands: tuple[Term, ...]
+    payload: int | None
+    """The value of a constant (0 or 1 for a truth value), the number of a symbol, else None."""
+
+
+class Terms:
+    """Makes terms, each once."""
+
+    __slots__ = ("_known", "false", "true")
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Op, Sort, tuple[int, ...], int | None], Term] = {}
+        self.true = self._make(Op.CONSTANT, Sort.BOOL, (), 1)
+        self.false = self._make(Op.CONSTANT, Sort.BOOL, (), 0)
+
+    def boolean(self, *, value: bool) -> Term:
+        return self.true if value else self.false
+
+    def integer(self, value: int) -> Term:
+        return self._make(Op.CONSTANT, Sort.INTEGER, (), value)
+
+    def name(self, number: int) -> Term:
+        return self._make(Op.CONSTANT, Sort.NAME, (), number)
+
+    def symbol(self, sort: Sort, number: int) -> Term:
+        """An unknown. Numbers are unique over all sorts; what they mean is kept beside the terms."""
+        return self._make(Op.SYMBOL, sort, (), number)
+
+    def negation(self, term: Term) -> Term:
+        _require(Sort.BOOL, term)
+        if term.op is Op.CONSTANT:
+            return self.false if term is self.true else self.true
+        if term.op is Op.NOT:
+            return term.operands[0]
+        return self._make(Op.NOT, Sort.BOOL, (term,), None)
+
+    def conjunction(self, terms: Iterable[Term]) -> Term:
+        return self._junction(Op.AND, terms, neutral=self.true, decisive=self.false)
+
+    def disjunction(self, terms: Iterable[Term]) -> Term:
+        return self._junction(Op.OR, terms, neutral=self.false, decisive=self.true)
+
+    def both(self, first: Term, second: Term) -> Term:
+        return self.conjunction((first, second))
+
+    def either(self, first: Term, second: Term) -> Term:
+        return self.disjunction((first, second))
+
+    def implication(self, premise: Term, conclusion: Term) -> Term:
+        return self.either(self.negation(premise), conclusion)
+
+    def choice(self, condition: Term, then: Term, other: Term) -> Term:
+        _require(Sort.BOOL, condition)
+        _require(then.sort, other)
+        if condition is self.true or then is other:
+            return then
+        if condition is self.false:
+            return other
+        if then.sort is Sort.BOOL:
+            return self.both(self.implication(condition, then), self.either(condition, other))
+        return self._make(Op.IF, then.sort, (condition, then, other), None)
+
+    def equal(self, first: Term, second: Term) -> Term:
+        _require(first.sort, second)
+        if first is second:
+            return self.true
+        if first.op is Op.CONSTANT and second.op is Op.CONSTANT:
+            return self.false
+        if first.number > second.number:
+            first, second = second, first
+        return self._make(Op.EQUAL, Sort.BOOL, (first, second), None)
+
+    def less_equal(self, first: Term, second: Term) -> Term:
+        _require(Sort.INTEGER, first, second)
+        if first is second:
+            return self.true
+        if first.payload is not None and second.payload is not None and first.op is second.op is Op.CONSTANT:
+            return self.boolean(value=first.payload <= second.payload)
+        return self._make(Op.LESS_EQUAL, Sort.BOOL, (first, second), None)
+
+    def less(self, first: Term, second: Term) -> Term:
+        return self.negation(self.less_equal(second, first))
+
+    def add(self, first: Term, second: Term) -> Term:
+        return self._arithmetic(Op.ADD, first, second)
+
+    def subtract(self, first: Term, second: Term) -> Term:
+        return self._arithmetic(Op.SUBTRACT, first, second)
+
+    def multiply(self, first: Term, second: Term) -> Term:
+        return self._arithmetic(Op.MULTIPLY, first, second)
+
+    def within(self, term: Term, minimum: int, maximum: int) -> Term:
+        """Whether an integer lies in an inclusive range."""
+        return self.both(
+            self.less_equal(self.integer(minimum), term),
+            self.less_equal(term, self.integer(maximum)),
+        )
+
+    def _junction(self, op: Op, terms: Iterable[Term], *, neutral: Term, decisive: Term) -> Term:
+        operands: dict[int, Term] = {}
+        for term in terms:
+            _require(Sort.BOOL, term)
+            for part in term.operands if term.op is op else (term,):
+                if part is decisive:
+                    return decisive
+                if part is not neutral:
+                    operands[part.number] = part
+        for part in operands.values():
+            if part.op is Op.NOT and part.operands[0].number in operands:
+                return decisive
+        if not operands:
+            return neutral
+        if len(operands) == 1:
+            return next(iter(operands.values()))
+        return self._make(op, Sort.BOOL, tuple(operands.values()), None)
+
+    def _arithmetic(self, op: Op, first: Term, second: Term) -> Term:
+        _require(Sort.INTEGER, first, second)
+        if first.op is Op.CONSTANT and second.op is Op.CONSTANT:
+            return self.integer(_COMPUTE[op](_value(first), _value(second)))
+        return self._make(op, Sort.INTEGER, (first, second), None)
+
+    def _make(self, op: Op, sort: Sort, operands: tuple[Term, ...], payload: int | None) -> Term:
+        key = (op, sort, tuple(operand.number for operand in operands), payload)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = Term(len(self._known), op, sort, operands, payload)
+        return known
+
+
+def graph(roots: Iterable[Term]) -> Iterator[Term]:
+    """Every term below `roots`, each once, operands first. No recursion: depth is not bounded by the interpreter."""
+    seen: set[int] = set()
+    for root in roots:
+        stack = [(root, False)]
+        while stack:
+            term, is_open = stack.pop()
+            if is_open:
+                yield term
+            elif term.number not in seen:
+                seen.add(term.number)
+                stack.append((term, True))
+                stack.extend((operand, False) for operand in reversed(term.operands))
+
+
+def symbols(roots: Iterable[Term]) -> tuple[Term, ...]:
+    """The unknowns below `roots`, by number."""
+    found = (term for term in graph(roots) if term.op is Op.SYMBOL)
+    return tuple(sorted(found, key=_value))
+
+
+def evaluate(root: Term, values: Mapping[int, int]) -> int:
+    """The value of a term under an assignment by symbol number; truth values are 0 and 1."""
+    known: dict[int, int] = {}
+    for term in graph((root,)):
+        known[term.number] = _ground(term, [known[operand.number] for operand in term.operands], values)
+    return known[root.number]
+
+
+def _ground(term: Term, operands: list[int], values: Mapping[int, int]) -> int:
+    match term.op:
+        case Op.CONSTANT:
+            return _value(term)
+        case Op.SYMBOL:
+            return values[_value(term)]
+        case Op.NOT:
+            return 1 - operands[0]
+        case Op.AND:
+            return min(operands)
+        case Op.OR:
+            return max(operands)
+        case Op.IF:
+            return operands[1] if operands[0] else operands[2]
+        case Op.EQUAL:
+            return int(operands[0] == operands[1])
+        case Op.LESS_EQUAL:
+            return int(operands[0] <= operands[1])
+        case _:
+            return _COMPUTE[term.op](operands[0], operands[1])
+
+
+_COMPUTE = {Op.ADD: int.__add__, Op.SUBTRACT: int.__sub__, Op.MULTIPLY: int.__mul__}
+
+
+def _value(term: Term) -> int:
+    if term.payload is None:
+        raise TypeError(f"`{term.op}` has no value")
+    return term.payload
+
+
+def _require(sort: Sort, *terms: Term) -> None:
+    for term in terms:
+        if term.sort is not sort:
+            raise TypeError(f"`{term.op}` of sort {term.sort}: {sort} expected")

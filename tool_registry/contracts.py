@@ -42,7 +42,7 @@ class Label(StrEnum):
     PUBLIC = "public"
     INTERNAL = "internal"
     PERSONAL = "personal"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105 - a label's name
 
 
 @unique
@@ -117,7 +117,7 @@ class Limit:
     """The fact group whose time stamp bounds in-flight amounts. Set exactly when `window` is None."""
     agents_only: bool = False
     soft: bool = False
-    """Beyond a soft ceiling the call is decided again, not refused: the ceiling is a threshold of the risk expression."""
+    """Beyond a soft ceiling the call is decided again, not refused: a threshold of the risk expression."""
     shows: str | None = None
     """`group.member` of `context.facts` that carries the reading (0 for people where agents_only)."""
 

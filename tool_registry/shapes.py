@@ -1,8 +1,8 @@
 """Shapes: the fields of a contract, compiled once into a strict validator.
 
-Strict means that nothing is turned into something else: `true` is no integer, `"10"` is no integer, a member that is not
-declared is refused. What is refused is described by what was expected, never by what came, so that a fault can be shown
-to anybody. Patterns run on a linear-time engine; a pattern that it cannot run is refused when the shape is compiled.
+Strict means that nothing is turned into something else: `true` is no integer, `"10"` is no integer, a member that is
+not declared is refused. What is refused is described by what was expected, never by what came, so that a fault can be
+shown to anybody. Patterns run on a linear-time engine; one that it cannot run is refused when the shape is compiled.
 
 Text is taken as it comes: normal form and invisible characters are the business of `proofs.canonical`.
 """

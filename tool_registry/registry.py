@@ -1,0 +1,138 @@
+"""The registry: which tools exist. Immutable; a new tool makes a new registry.
+
+The catalogue is a directory with one YAML document for each tool, and the only place where a tool is declared. What a
+contract says of other tools is true within a registry: an undo and a confirming read exist, and are given exactly the
+arguments that they take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from tool_registry import declarations, digests
+from tool_registry.contracts import Contract, Effect, Family, Field, Reference, ToolName
+from tool_registry.documents import BYTES_MAX, DeclarationError
+from tool_registry.shapes import accepts
+from tool_registry.soundness import is_reference, source_of
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+
+
+class Registry:
+    """Contracts by name."""
+
+    __slots__ = ("_contracts", "_digest")
+
+    def __init__(self, contracts: Iterable[Contract]) -> None:
+        """Raises `DeclarationError` where two tools have one name, or one tool speaks wrongly of another."""
+        by_name: dict[str, Contract] = {}
+        for each in contracts:
+            if each.name in by_name:
+                raise DeclarationError("name", "a name that no other tool has")
+            by_name[each.name] = each
+        self._contracts = MappingProxyType({name: by_name[name] for name in sorted(by_name)})
+        for each in self._contracts.values():
+            _require_undo(each, self._contracts)
+            _require_confirm(each, self._contracts)
+        self._digest = digests.of_all(self._contracts)
+
+    @property
+    def contracts(self) -> Mapping[str, Contract]:
+        """All contracts by name, sorted by it."""
+        return self._contracts
+
+    @property
+    def names(self) -> tuple[ToolName, ...]:
+        """All names, sorted."""
+        return tuple(each.name for each in self._contracts.values())
+
+    @property
+    def digest(self) -> str:
+        """One digest over every contract."""
+        return self._digest
+
+    def get(self, name: str) -> Contract | None:
+        """The contract of that name, or None."""
+        return self._contracts.get(name)
+
+    def with_tool(self, contract: Contract) -> Registry:
+        """
+        A registry that holds `contract` too, or instead of its former version.
+
+        Takes what `declarations.parse_registered` gives. A name that is taken needs a higher version, and only a tool
+        that could itself have been registered can be replaced: nobody shadows governance.
+
+        Raises `DeclarationError`.
+        """
+        former = self.get(contract.name)
+        if contract.family is not Family.BUSINESS or contract.connector.kind != "http":
+            raise DeclarationError("connector.kind", "`http`, in the family `business`")
+        if former is not None:
+            if former.family is not Family.BUSINESS or former.connector.kind != "http":
+                raise DeclarationError("name", "a name that the gateway does not keep for itself")
+            if contract.version <= former.version:
+                raise DeclarationError("version", f"more than {former.version}, which is registered")
+        others = (each for each in self._contracts.values() if each.name != contract.name)
+        return Registry((*others, contract))
+
+
+def load_catalogue(directory: Path = CATALOGUE) -> Registry:
+    """
+    Read every `*.yaml` of a directory; the file is named like the tool.
+
+    Raises `DeclarationError`, whose member begins with the name of the file.
+    """
+    contracts = []
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            contract = declarations.parse(_read(path))
+            if contract.name != path.stem:
+                raise DeclarationError("name", "the name of the file")
+        except DeclarationError as error:
+            raise DeclarationError(f"{path.name}: {error.member}", error.expected) from error
+        contracts.append(contract)
+    return Registry(contracts)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(BYTES_MAX + 1)
+
+
+def _require_undo(contract: Contract, contracts: Mapping[str, Contract]) -> None:
+    if contract.undo is None:
+        return
+    target = contracts.get(contract.undo.tool)
+    if target is None or target.effect is Effect.READ or target.family is not contract.family:
+        raise DeclarationError(f"{contract.name}: undo.tool", "a write of the same family")
+    _require_arguments(contract, contract.undo, target, "undo")
+
+
+def _require_confirm(contract: Contract, contracts: Mapping[str, Contract]) -> None:
+    if contract.confirm is None:
+        return
+    target = contracts.get(contract.confirm.tool)
+    if target is None or target.effect is not Effect.READ:
+        raise DeclarationError(f"{contract.name}: confirm.tool", "a read")
+    _require_arguments(contract, contract.confirm, target, "confirm")
+
+
+def _require_arguments(contract: Contract, reference: Reference, target: Contract, name: str) -> None:
+    taken: dict[str, Field] = {each.name: each for each in target.arguments}
+    required = {each.name for each in target.arguments if not each.optional}
+    given = set(reference.arguments)
+    if not required <= given <= set(taken):
+        expected = f"the arguments of {target.name}: {', '.join(taken)}"
+        raise DeclarationError(f"{contract.name}: {name}.arguments", expected)
+    for argument, value in reference.arguments.items():
+        if not _fits(contract, value, taken[argument]):
+            raise DeclarationError(f"{contract.name}: {name}.arguments.{argument}", f"a {taken[argument].kind.value}")
+
+
+def _fits(contract: Contract, value: object, field: Field) -> bool:
+    if not is_reference(value):
+        return accepts(field, value)
+    source = source_of(contract, str(value))
+    return source is not None and source.kind is field.kind and source.prefix == field.prefix

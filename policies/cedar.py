@@ -19,6 +19,7 @@ import orjson
 from cedarpy import pst
 
 from policies import cedar_syntax
+from policies.errors import PolicyFault
 from policies.questions import Entity, Question
 from policies.schema import ActionType, CedarSchema
 
@@ -30,10 +31,6 @@ _NOTHING = cedarpy.PolicySet.from_str("")
 
 PrincipalType = Literal["Agent", "Person"]
 PRINCIPAL_TYPES: tuple[PrincipalType, ...] = ("Agent", "Person")
-
-
-class PolicyFault(ValueError):
-    """The text is not a set of rules that this engine can name and slice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

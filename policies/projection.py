@@ -1,0 +1,77 @@
+"""What Rego sees of a question: identifiers, choices, integers, flags. No free text.
+
+A projection is a closed selection, made from the same question that Cedar was asked. The contract says which members
+travel; each string must moreover be plain, because the embedded engine reads its input as Rego text. A value that is
+not plain is refused, never cut or escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from policies.errors import PolicyFault
+from policies.questions import APPROVER_ROLES, Question
+from proofs import canonical
+from tool_registry.contracts import INTEGER_MAX, Contract, Field, Kind
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.:@/*+-]{0,200}")
+_TRAVELS = frozenset({Kind.INTEGER, Kind.IDENTIFIER, Kind.CHOICE, Kind.FLAG, Kind.TIMESTAMP})
+_APPROVALS = frozenset({"persons", *APPROVER_ROLES})
+_SCALARS = ("risk", "autonomy", "registered", "reason_code", "environment", "tenant", "now")
+
+
+class Projector:
+    """Projects questions about one tool."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._arguments = _names(contract.arguments)
+        self._facts = {source.name: _names(source.fields) for source in contract.facts}
+        for limit in contract.limits:
+            if limit.shows is not None:
+                group, _, member = limit.shows.partition(".")
+                self._facts[group] = (*self._facts.get(group, ()), member)
+
+    def project(self, question: Question) -> dict[str, Any]:
+        """
+        The projection as canonical JSON members.
+
+        Raises `PolicyFault` for a string that is not plain, or a number that is not an integer of the profile.
+        """
+        context = question.context
+        facts: Mapping[str, Mapping[str, Any]] = context["facts"]
+        return {
+            "action": _plain(question.action),
+            "principal": {"type": _plain(question.principal.type), "id": _plain(question.principal.id)},
+            "roles": [_plain(role) for role in question.roles],
+            "resource": {"type": _plain(question.resource.type), "id": _plain(question.resource.id)},
+            "arguments": _selected(context["arguments"], self._arguments),
+            "facts": {group: _selected(facts[group], names) for group, names in self._facts.items() if group in facts},
+            "approvals": _selected(context["approvals"], _APPROVALS),
+            **{name: _plain(context[name]) for name in _SCALARS},
+        }
+
+    def encode(self, question: Question) -> bytes:
+        """The projection's canonical bytes, in UTF-8: the engine does not read `\\u` escapes as the characters."""
+        return canonical.encode(self.project(question))
+
+
+def _names(fields: Iterable[Field]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields if field.kind in _TRAVELS)
+
+
+def _selected(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: _plain(record[name]) for name in names if name in record}
+
+
+def _plain(value: Any) -> str | int | bool:
+    match value:
+        case bool():
+            return value
+        case int() if abs(value) <= INTEGER_MAX:
+            return value
+        case str() if _PLAIN.fullmatch(value):
+            return value
+        case _:
+            raise PolicyFault("question: a value that Rego would see is not plain")

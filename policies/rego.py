@@ -1,0 +1,303 @@
+"""Rego: narrows what Cedar grants. Asked over a socket of a worker process, many questions in flight.
+
+An answer is accepted only if it is exactly `{"deny": […], "obligations": […]}` with rule ids from the bundle's closed
+lists. Undefined, another shape, an unknown id, an error of the evaluation: the answer carries `errors` and the call is
+denied. A worker that is dead, slow or full is not an answer: `EngineUnavailable`. A dead or slow worker is replaced by
+a new one, which is given the bundles again; what was in flight is not asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from policies.cedar import RuleHit
+from policies.errors import EngineUnavailable, PolicyFault
+from proofs import canonical
+
+_WORKER = Path(__file__).with_name("rego_worker.py")
+_HEADER = struct.Struct(">IcI")  # As in `rego_worker`, which only the worker process may import: it loads regopy.
+_IN_FLIGHT_MAX = 1024  # At 200 microseconds each, more would wait longer than the deadline.
+_ANSWERS_KEPT_MAX = 1024  # Answers are few and repeat; each is read once.
+_ANSWER_BYTES_MAX = 64 * 1024
+_BUILD_SECONDS_MAX = 5.0
+_PAUSES_SECONDS = (0.0, 0.1, 0.5, 2.0)  # Before each new worker after a failed start; the last one repeats.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegoRules:
+    """The Rego part of a bundle."""
+
+    module: str
+    """One module, `package lockgate`, whose `decision` is asked for."""
+    data: Mapping[str, Any]
+    deny: Mapping[str, str]
+    """Closed list of rule ids that may deny, each with its hint."""
+    obligations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegoAnswer:
+    """What Rego said about one question. It never permits: no denial is not a grant."""
+
+    deny: tuple[RuleHit, ...] = ()
+    obligations: tuple[RuleHit, ...] = ()
+    errors: tuple[str, ...] = ()
+    """`undefined`, `misshapen`, `unknown_rule` or `failed`. Not empty: a policy error, whatever else holds."""
+
+
+@dataclass(slots=True)
+class _Loaded:
+    slot: int
+    rules: RegoRules
+    answers: dict[bytes, RegoAnswer] = field(default_factory=dict)
+
+
+class RegoWorker:
+    """One worker process and the bundles it holds. Belongs to one event loop; not for two threads."""
+
+    def __init__(self, *, deadline_seconds: float = 1.0) -> None:
+        self._deadline = deadline_seconds
+        self._bundles: dict[str, _Loaded] = {}
+        self._slots = 0
+        self._channel: _Channel | None = None
+        self._ready = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the worker and keep one running until `close`. Returns when it answers."""
+        self._keeper = asyncio.create_task(self._keep(), name="rego-keeper")
+        await self._open_channel(_BUILD_SECONDS_MAX)
+
+    async def close(self) -> None:
+        """End the worker; what is in flight is unavailable."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+            self._keeper = None
+
+    async def load(self, name: str, rules: RegoRules) -> None:
+        """
+        Build a bundle in the worker, so that `decide` can name it.
+
+        Raises `PolicyFault` when it does not build, or when the engine does not survive it: then it is not kept.
+        """
+        if name in self._bundles:
+            return
+        channel = await self._open_channel(_BUILD_SECONDS_MAX)
+        self._slots += 1
+        loaded = _Loaded(self._slots, rules)
+        try:
+            built = await channel.ask(b"L", loaded.slot, _source(rules), within=_BUILD_SECONDS_MAX)
+        except EngineUnavailable as error:
+            raise PolicyFault("deny.rego: the engine does not survive it") from error
+        if built is None:
+            raise PolicyFault("deny.rego: does not build")
+        self._bundles[name] = loaded
+
+    async def drop(self, name: str) -> None:
+        """Forget a bundle that is no longer asked about."""
+        loaded = self._bundles.pop(name, None)
+        if loaded is not None and self._channel is not None:
+            await self._channel.ask(b"D", loaded.slot, b"", within=self._deadline)
+
+    async def decide(self, name: str, projection: bytes) -> RegoAnswer:
+        """
+        Evaluate a loaded bundle over a projection (see `projection`).
+
+        Raises `EngineUnavailable` when no answer came within the deadline, from a worker that may be starting anew.
+        """
+        loaded = self._bundles.get(name)
+        if loaded is None:
+            raise EngineUnavailable("rego: the bundle is not loaded")
+        channel = self._channel or await self._open_channel(self._deadline)
+        text = await channel.ask(b"Q", loaded.slot, projection, within=self._deadline)
+        if text is None:
+            return RegoAnswer(errors=("failed",))
+        known = loaded.answers.get(text)
+        if known is None:
+            known = read(text, loaded.rules)
+            if len(loaded.answers) < _ANSWERS_KEPT_MAX:
+                loaded.answers[text] = known
+        return known
+
+    async def _open_channel(self, within: float) -> _Channel:
+        try:
+            async with asyncio.timeout(within):
+                while self._channel is None:
+                    await self._ready.wait()
+        except TimeoutError as error:
+            raise EngineUnavailable("rego: the worker does not start") from error
+        return self._channel
+
+    async def _keep(self) -> None:
+        """Run workers, one after the other, until cancelled."""
+        failures = 0
+        while True:
+            await asyncio.sleep(_PAUSES_SECONDS[min(failures, len(_PAUSES_SECONDS) - 1)])
+            process, channel = await _spawn()
+            try:
+                await self._restore(channel)
+                self._channel, failures = channel, 0
+                self._ready.set()
+                await channel.closed.wait()
+            except EngineUnavailable:
+                failures += 1
+            finally:
+                self._ready.clear()
+                self._channel = None
+                channel.close()
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    async def _restore(self, channel: _Channel) -> None:
+        for loaded in tuple(self._bundles.values()):
+            if await channel.ask(b"L", loaded.slot, _source(loaded.rules), within=_BUILD_SECONDS_MAX) is None:
+                raise EngineUnavailable("rego: a bundle that was built does not build again")
+
+
+def read(text: bytes, rules: RegoRules) -> RegoAnswer:
+    """The engine's text as an answer. Strict: whatever is not exactly the expected shape is an error."""
+    if text == b"undefined":
+        return RegoAnswer(errors=("undefined",))
+    if len(text) > _ANSWER_BYTES_MAX:
+        return RegoAnswer(errors=("misshapen",))
+    try:
+        output = canonical.parse(text)
+    except (canonical.Malformed, canonical.OutsideProfile):
+        return RegoAnswer(errors=("misshapen",))
+    match output:
+        case {"expressions": [{"deny": list(deny), "obligations": list(obligations), **more}], **rest} if (
+            not more and not rest
+        ):
+            hits = _hits(deny, "deny", rules.deny), _hits(obligations, "obligation", rules.obligations)
+        case _:
+            return RegoAnswer(errors=("misshapen",))
+    if hits[0] is None or hits[1] is None:
+        return RegoAnswer(errors=("unknown_rule",))
+    return RegoAnswer(deny=hits[0], obligations=hits[1])
+
+
+def _hits(
+    found: list[Any], effect: Literal["deny", "obligation"], known: Mapping[str, str]
+) -> tuple[RuleHit, ...] | None:
+    if not all(isinstance(each, str) and each in known for each in found):
+        return None
+    return tuple(RuleHit(engine="rego", id=each, effect=effect, hint=known[each]) for each in sorted(set(found)))
+
+
+def _source(rules: RegoRules) -> bytes:
+    return json.dumps({"module": rules.module, "data": dict(rules.data)}).encode()
+
+
+class _Waiting(NamedTuple):
+    answer: asyncio.Future[bytes | None]
+    due: float
+
+
+class _Channel(asyncio.Protocol):
+    """Frames out, frames in, in order. Closes itself when the oldest question is not answered in time."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Waiting] = deque()
+        self._received = bytearray()
+        self._unsent: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+        self._watch: asyncio.TimerHandle | None = None
+
+    async def ask(self, kind: bytes, slot: int, body: bytes, *, within: float) -> bytes | None:
+        """The worker's answer, or None if it failed. Raises `EngineUnavailable` when there is none in time."""
+        if self.closed.is_set() or len(self._waiting) >= _IN_FLIGHT_MAX:
+            raise EngineUnavailable("rego: the worker is gone or full")
+        waiting = _Waiting(self._loop.create_future(), self._loop.time() + within)
+        self._waiting.append(waiting)
+        if not self._unsent:
+            self._loop.call_soon(self._flush)  # One write for all that ask in this turn of the loop.
+        self._unsent.append(_HEADER.pack(len(body), kind, slot) + body)
+        if self._watch is None:
+            self._watch = self._loop.call_at(waiting.due, self._expire)
+        return await waiting.answer
+
+    def close(self) -> None:
+        """Give up on the worker. Idempotent."""
+        if self._transport is not None:
+            self._transport.abort()
+        self.connection_lost(None)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket's transport is one
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._received
+        buffer.extend(data)
+        start = 0
+        while len(buffer) - start >= _HEADER.size:
+            length, kind, _ = _HEADER.unpack_from(buffer, start)
+            end = start + _HEADER.size + length
+            if len(buffer) < end:
+                break
+            # An answer without a question cannot be placed; nor can any that follows it.
+            if not self._waiting:
+                self.close()
+                return
+            waiting = self._waiting.popleft()
+            if not waiting.answer.done():  # Done already: whoever asked was cancelled.
+                waiting.answer.set_result(bytes(buffer[start + _HEADER.size : end]) if kind == b"O" else None)
+            start = end
+        del buffer[:start]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
+        if self._watch is not None:
+            self._watch.cancel()
+        while self._waiting:
+            answer = self._waiting.popleft().answer
+            if not answer.done():
+                answer.set_exception(EngineUnavailable("rego: the worker is gone or slow"))
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if self._transport is not None and not self.closed.is_set():
+            self._transport.write(b"".join(unsent))
+
+    def _expire(self) -> None:
+        self._watch = None
+        if self._waiting and self._waiting[0].due <= self._loop.time():
+            # Answers come in order: behind a slow question all others wait too. The keeper starts a new worker.
+            self.close()
+        elif self._waiting:
+            self._watch = self._loop.call_at(self._waiting[0].due, self._expire)
+
+
+async def _spawn() -> tuple[asyncio.subprocess.Process, _Channel]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",  # Neither the environment nor the working directory decides what the worker imports.
+            str(_WORKER),
+            str(theirs.fileno()),
+            pass_fds=(theirs.fileno(),),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,  # regopy prints parse errors with the input.
+            stderr=asyncio.subprocess.DEVNULL,
+            env={},
+            cwd="/",
+        )
+    ours.setblocking(False)
+    _, channel = await asyncio.get_running_loop().create_unix_connection(_Channel, sock=ours)
+    return process, channel

@@ -1,7 +1,7 @@
 """Terms as SMT-LIB 2: the portable form of an obligation, which its digest covers and any solver can read.
 
-Symbols are `s` and a number, shared subterms are definitions `t` and a number; names are integers. Numbering follows the
-order in which operands are met, so the text depends on the graph alone and not on how it came about.
+Symbols are `s` and a number, shared subterms are definitions `t` and a number; names are integers. Numbering follows
+the order in which operands are met, so the text depends on the graph alone and not on how it came about.
 """
 
 from __future__ import annotations

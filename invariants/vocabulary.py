@@ -1,8 +1,8 @@
 """The unknowns of one action's questions, what they stand for, and the values that expressions over them can have.
 
 An unknown is a number to everything below this module; its path in the question stands in a table beside it. Texts
-(string literals, entity ids, entity types) are numbered the same way. Both are numbered as they are first met, so the same
-policies give the same numbers.
+(string literals, entity ids, entity types) are numbered the same way. Both are numbered as they are first met, so the
+same policies give the same numbers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Z3 behind terms: the only module that imports it, and only the worker process imports this module.
 
-One `Solver` per obligation, in a context of its own. The resource limit decides when to give up, so the same question has
-the same answer on every machine; wall time is the supervisor's safety net. Z3's answers are objects that are all truthy:
-they are compared here and leave as an enum.
+One `Solver` per obligation, in a context of its own. The resource limit decides when to give up, so the same question
+has the same answer on every machine; wall time is the supervisor's safety net. Z3's answers are objects that are all
+truthy: they are compared here and leave as an enum.
 """
 
 from __future__ import annotations

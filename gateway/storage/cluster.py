@@ -1,8 +1,8 @@
 """The embedded PostgreSQL: started by the first process that wants it, shared by the others, gone with its owner.
 
-`start` takes the home's lock. Who gets it owns the cluster and starts a keeper (see `keeper`), which ends the server when
-the owner ends, however that happens. Who does not get it attaches. Nothing listens on a network; the socket's directory
-belongs to the server's account alone, and every role has a password of its own.
+`start` takes the home's lock. Who gets it owns the cluster and starts a keeper (see `keeper`), which ends the server
+when the owner ends, however that happens. Who does not get it attaches. Nothing listens on a network; the socket's
+directory belongs to the server's account alone, and every role has a password of its own.
 
 A server of your own needs none of this: give its URLs to `connections`, `migrations` and `startup` directly.
 """
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -137,10 +138,9 @@ class Cluster:
             if not connection.execute("select from pg_database where datname = %s", (name,)).rowcount:
                 owner = role or roles.OWNER
                 statement = sql.SQL("create database {} owner {} template {}")
-                try:
+                # Another process may be faster.
+                with suppress(psycopg.errors.DuplicateDatabase):
                     connection.execute(statement.format(*map(sql.Identifier, (name, owner, template))))
-                except psycopg.errors.DuplicateDatabase:
-                    pass  # another process was faster
             guests = () if role else (roles.MIGRATOR, roles.APP, roles.AUDITOR)
             connection.execute(sql.SQL("revoke all on database {} from public").format(sql.Identifier(name)))
             for guest in guests:
@@ -269,9 +269,9 @@ def _initialise(home: Path, programs: Path, runner: Account | None) -> None:
             text=True,
             check=False,
             umask=0o077,
-            user=runner and runner.uid,
-            group=runner and runner.gid,
-            extra_groups=runner and [],
+            user=None if runner is None else runner.uid,
+            group=None if runner is None else runner.gid,
+            extra_groups=None if runner is None else [],
         )
     if done.returncode != 0:
         told = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -322,7 +322,7 @@ def _start_keeper(
             start_new_session=True,
             pass_fds=(lock,),
         )
-    assert process.stdout is not None
+    assert process.stdout is not None  # noqa: S101 - for the type checker: it was asked for above
     readable, _, _ = select.select([process.stdout], [], [], START_SECONDS)
     said = process.stdout.readline().decode().strip() if readable else "nothing"
     if said != keeper.READY:

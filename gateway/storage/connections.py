@@ -1,7 +1,7 @@
 """Connections to PostgreSQL, with every bound that a forgotten one would make a hang.
 
-No connection ever waits without an end, resolves an unqualified name outside `pg_catalog` (a temporary table would shadow
-it), or acknowledges a commit before it is flushed.
+No connection ever waits without an end, resolves an unqualified name outside `pg_catalog` (a temporary table would
+shadow it), or acknowledges a commit before it is flushed.
 """
 
 from __future__ import annotations
@@ -69,24 +69,17 @@ def connect(conninfo: str, *, writer: bool = False) -> Connection:
     `writer` is for the sequencer's one connection: plans that do not depend on statistics, statements prepared at
     once, and a transaction that cannot outlive a second.
 
-    Raises `DatabaseUnavailable`, whose message carries no part of the URL.
+    Raises `DatabaseUnavailable`, whose message carries no password.
     """
-    try:
-        parameters = conninfo_to_dict(conninfo)
-        settings = {**_EVERYONE, **(_WRITER if writer else _READER)}
-        told = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        options = f"{parameters.get('options') or ''} {told}".strip()
-        parameters.setdefault("connect_timeout", str(CONNECT_SECONDS))
-        parameters.setdefault("application_name", "lockgate-writer" if writer else "lockgate")
-        # Over a network, a peer that vanished is noticed as fast as one that refuses.
-        parameters.setdefault("tcp_user_timeout", str(CONNECT_SECONDS * 1000))
-        return psycopg.connect(
-            make_conninfo("", **{**parameters, "options": options}),
-            autocommit=True,
-            prepare_threshold=0 if writer else 5,
-        )
-    except psycopg.Error as error:
-        raise DatabaseUnavailable(f"database: {reason(error)}") from error
+    settings = {**_EVERYONE, **(_WRITER if writer else _READER)}
+    name = "lockgate-writer" if writer else "lockgate"
+    return _open(conninfo, settings, name=name, prepare_threshold=0 if writer else 5)
+
+
+def inspect(conninfo: str) -> Connection:
+    """Connect for the start-up check: names and time are bounded, all other defaults of server and role show."""
+    settings = {**_READER, "search_path": _EVERYONE["search_path"]}
+    return _open(conninfo, settings, name="lockgate-startup", prepare_threshold=None)
 
 
 @contextmanager
@@ -109,3 +102,21 @@ def reason(error: psycopg.Error) -> str:
     """What went wrong, in the server's words, without values: detail lines may quote rows."""
     told = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[-1]
     return told.strip()
+
+
+def _open(conninfo: str, settings: Mapping[str, str], *, name: str, prepare_threshold: int | None) -> Connection:
+    try:
+        parameters = conninfo_to_dict(conninfo)
+    except psycopg.Error:
+        # The parser's own message quotes the text, and with it the password; so would the chained error.
+        raise DatabaseUnavailable("database: malformed URL: expected `postgresql://user@host/database`") from None
+    told = " ".join(f"-c {setting}={value}" for setting, value in settings.items())
+    parameters["options"] = f"{parameters.get('options') or ''} {told}".strip()
+    parameters.setdefault("connect_timeout", str(CONNECT_SECONDS))
+    parameters.setdefault("application_name", name)
+    # Over a network, a peer that vanished is noticed as fast as one that refuses.
+    parameters.setdefault("tcp_user_timeout", str(CONNECT_SECONDS * 1000))
+    try:
+        return psycopg.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=prepare_threshold)
+    except psycopg.Error as error:
+        raise DatabaseUnavailable(f"database: {reason(error)}") from error

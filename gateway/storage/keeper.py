@@ -1,7 +1,8 @@
 """The keeper: a small process that holds a postmaster exactly as long as its owner lives.
 
-Standard library only, started by path (see `cluster`). Its standard input is a pipe that the owner never writes to: end of
-file means that the owner is gone, also after `kill -9`. While the owner lives, a postmaster that dies is started again.
+Standard library only, started by path (see `cluster`). Its standard input is a pipe that the owner never writes to: end
+of file means that the owner is gone, also after `kill -9`. While the owner lives, a postmaster that dies is started
+again.
 
 One keeper per home: it inherits a lock that it frees by exiting, after its postmaster is gone.
 """
@@ -15,8 +16,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 READY = "ready"
 FAILED = "failed"
@@ -157,20 +160,16 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
             continue
 
 
-_told_to_stop = False
+_told_to_stop = Event()
 
 
 def _wake_on_signals() -> int:
     """Let signals end a `select`. Handlers, not SIG_IGN: what is ignored stays ignored in the postmaster."""
 
-    def stop(_number: int, _frame: object) -> None:
-        global _told_to_stop
-        _told_to_stop = True
-
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: _told_to_stop.set())
     for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: None)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -179,7 +178,7 @@ def _wake_on_signals() -> int:
 
 def _is_over(owner: int) -> bool:
     # A child that the owner forked may keep the pipe open; then the changed parent tells.
-    return _told_to_stop or os.getppid() != owner or bool(select.select([0], [], [], 0)[0])
+    return _told_to_stop.is_set() or os.getppid() != owner or bool(select.select([0], [], [], 0)[0])
 
 
 def _drain(readable: list[int], wake: int) -> None:
@@ -188,17 +187,14 @@ def _drain(readable: list[int], wake: int) -> None:
 
 
 def _announce(word: str) -> None:
-    try:
+    # The owner may have died meanwhile; end of file on the other pipe says what to do.
+    with suppress(BrokenPipeError):
         os.write(1, f"{word}\n".encode())
-    except BrokenPipeError:
-        pass  # the owner died meanwhile; end of file on the other pipe says what to do
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _serves(pid: int, data: Path) -> bool:

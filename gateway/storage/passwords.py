@@ -1,7 +1,7 @@
 """The passwords of an embedded cluster's roles: random, one per role, in one file that only its user may read.
 
-The file has libpq's own format, so that a connection names the file and no password ever stands in a URL, a command line
-or the representation of a value. Losing the file loses the way into the cluster.
+The file has libpq's own format, so that a connection names the file and no password ever stands in a URL, a command
+line or the representation of a value. Losing the file loses the way into the cluster.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def read(home: Path) -> Mapping[str, str]:
     except FileNotFoundError:
         return {}
     # Fields: host, port, database, role, password. Neither role nor password contains a colon.
-    return {role: password for role, password in (line.split(":")[3:5] for line in lines)}
+    fields = [line.split(":") for line in lines]
+    return {role: password for *_, role, password in fields}
 
 
 def keep(home: Path, role: str) -> str:

@@ -1,7 +1,7 @@
 """Where a cluster lives, which binaries it runs, and as whom.
 
-Nothing here opens a directory that it did not make: a home, or an installation, that the server's account cannot reach is
-refused or copied, never widened.
+Nothing here opens a directory that it did not make: a home that the server's account cannot reach is refused, and such
+an installation is copied; neither is widened.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def prepare(home: Path, runner: Account | None) -> Path:
         if blocked is not None:
             raise UnfitPlace(
                 f"data home `{home}`: account `{runner.name}` cannot pass `{blocked}`:"
-                " set LOCKGATE_DATA to a directory below which other accounts may pass (mode 0711 or wider)"
+                " set LOCKGATE_DATA to a directory that other accounts may pass (mode 0711 or wider)"
             )
     return home
 
@@ -105,7 +105,7 @@ def socket_directory(home: Path, runner: Account | None) -> Path:
     path = home / "s"
     if len(os.fsencode(path)) <= SOCKET_BYTES_MAX:
         return own_directory(path, runner)
-    return own_directory(Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX, dir="/tmp")), runner)  # noqa: S108 - mkdtemp is private
+    return own_directory(Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX, dir="/tmp")), runner)
 
 
 def is_temporary(socket: Path) -> bool:
@@ -200,9 +200,9 @@ def _runs(programs: Path, runner: Account | None) -> bool:
             capture_output=True,
             check=False,
             timeout=30,
-            user=runner and runner.uid,
-            group=runner and runner.gid,
-            extra_groups=runner and [],
+            user=None if runner is None else runner.uid,
+            group=None if runner is None else runner.gid,
+            extra_groups=None if runner is None else [],
         )
     except PermissionError:
         return False

@@ -1,4 +1,4 @@
-"""A database of one's own for every test: one cluster for the session, one copy of a migrated database for each test."""
+"""A database for every test: one cluster for the session, one copy of a migrated database for each test."""
 
 from __future__ import annotations
 

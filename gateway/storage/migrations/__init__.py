@@ -1,7 +1,7 @@
 """Migrations: the schema `lockgate`, its roles, grants, row-level security and triggers.
 
-`upgrade` is safe to call at every start: it is one transaction behind an advisory lock, bounded in lock and statement time, and
-does nothing where nothing is missing. A revision must be correct while the previous release is still running.
+`upgrade` is safe to call at every start: it is one transaction behind an advisory lock, bounded in lock and statement
+time, and does nothing where nothing is missing. A revision must be correct while the previous release is still running.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from sqlalchemy.pool import NullPool
 
 from gateway.storage import connections
 
-LATEST = "0001"
-"""The revision that this release expects. Start-up refuses an older schema and accepts a newer one."""
-
 LOCK_SECONDS = 5
 STATEMENT_SECONDS = 60
 MIGRATION_LOCK = 0x6C6F636B67617465  # `lockgate` in ASCII: one upgrade of a database at a time.
@@ -30,10 +27,11 @@ class MigrationFailed(Exception):
 
 def upgrade(migrator_url: str) -> None:
     """
-    Bring the database to `LATEST`, creating roles and schema where they are missing.
+    Bring the database to the newest revision, creating roles and schema where they are missing.
 
-    The login of `migrator_url` must be a member of `lockgate_owner`, or be allowed to create roles, and may create a schema
-    in the database. Raises `MigrationFailed` or `connections.DatabaseUnavailable`.
+    The login of `migrator_url` must be a member of `lockgate_owner`, or be allowed to create roles, and may create a
+    schema in the database. On a server of your own, grant `lockgate_app` and `lockgate_auditor` to the two other
+    logins. Raises `MigrationFailed` or `connections.DatabaseUnavailable`.
     """
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: _connect(migrator_url), poolclass=NullPool
@@ -57,7 +55,7 @@ def run(connection: sqlalchemy.Connection, script: str) -> None:
     """Execute a file of statements in this directory, in the caller's transaction."""
     text = Path(__file__).parent.joinpath(script).read_text(encoding="utf-8")
     raw = connection.connection.driver_connection
-    assert isinstance(raw, psycopg.Connection)
+    assert isinstance(raw, psycopg.Connection)  # noqa: S101 - for the type checker: we made it ourselves
     raw.execute(text.encode())
 
 
@@ -78,8 +76,8 @@ def _explain(error: BaseException | None) -> str:
     told = connections.reason(error) if isinstance(error, psycopg.Error) else "unknown"
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return (
-            f"migration: {told}: let an administrator run `create role lockgate_owner nologin; create role lockgate_app"
-            " nologin; create role lockgate_auditor nologin; grant lockgate_owner to <migrator>; grant create on database"
-            " <database> to lockgate_owner`"
+            f"migration: {told}: let an administrator run `create role lockgate_owner nologin;"
+            " create role lockgate_app nologin; create role lockgate_auditor nologin;"
+            " grant lockgate_owner to <migrator>; alter database <database> owner to lockgate_owner`"
         )
     return f"migration: {told}"

@@ -1,4 +1,4 @@
-"""Runs revisions on the connection that `migrations.upgrade` made; there is no configuration file and no offline mode."""
+"""Runs revisions on the connection that `migrations.upgrade` made: no configuration file, no offline mode."""
 
 from __future__ import annotations
 

@@ -72,6 +72,7 @@ class Delta:
 
     tenant: str
     name: str
+    is_new: bool
     reserved: int = 0
     spent: int = 0
 
@@ -114,13 +115,14 @@ class Batch:
             return self._due(act.refusal(verdict), lambda placed: replace(verdict, placed=placed))
         if row is None:
             row = self._create(act.row, State.EXECUTING)
+        row.sent_again = act.row
         row.state = State.EXECUTING
         row.fence += 1
         row.lease_until_ms = self.snapshot.now_ms + act.lease_ms
         row.reservations = reservations.pack(act.budgets, act.in_flight)
         row.intent_seq = self._next(act.entry.tenant)
         self.changed[row.claim] = row
-        self._reserve(act, row)
+        self._reserve(act, row, row.intent_seq)
         fence = row.fence
         return self._due(act.entry, lambda placed: Intended(placed=placed, fence=fence))
 
@@ -187,7 +189,7 @@ class Batch:
         return self._due(act.entry, _placed)
 
     def _next(self, tenant: str) -> int:
-        return self.snapshot.sizes[tenant] + len(self.drafts.get(tenant, ()))
+        return self.snapshot.sizes[tenant] + len(self.drafts.get(tenant, ())) + 1
 
     def _due(self, draft: Draft, complete: Callable[[Placed], Answer]) -> Due:
         drafts = self.drafts.setdefault(draft.tenant, [])
@@ -225,9 +227,9 @@ class Batch:
         wanted: dict[bytes, int] = {}
         for budget in act.budgets:
             wanted[budget.key] = wanted.get(budget.key, 0) + _amount(budget.amount)
-            if budget.ceiling is not None:
-                if self.snapshot.budgets.get(budget.key, 0) + wanted[budget.key] > budget.ceiling:
-                    return Moved(name=budget.name) if budget.soft else Exceeded(name=budget.name)
+            standing = self.snapshot.budgets.get(budget.key, 0)
+            if budget.ceiling is not None and standing + wanted[budget.key] > budget.ceiling:
+                return Moved(name=budget.name) if budget.soft else Exceeded(name=budget.name)
         for flight in act.in_flight:
             wanted[flight.key] = wanted.get(flight.key, 0) + _amount(flight.amount)
             reading = self.snapshot.in_flight.get((flight.key, flight.since_ms), 0)
@@ -235,15 +237,16 @@ class Batch:
                 return Exceeded(name=flight.name)
         return None
 
-    def _reserve(self, act: Intend, row: Row) -> None:
-        assert row.intent_seq is not None
+    def _reserve(self, act: Intend, row: Row, seq: int) -> None:
         for approval in act.approvals:
             if approval not in self.snapshot.uses:
                 self.snapshot.uses[approval] = row.call_id
-                self.uses[approval] = (row.tenant, row.call_id, row.intent_seq)
+                self.uses[approval] = (row.tenant, row.call_id, seq)
         for budget in act.budgets:
-            self._delta(row.tenant, budget.key, budget.name).reserved += budget.amount
-            self.snapshot.budgets[budget.key] = self.snapshot.budgets.get(budget.key, 0) + budget.amount
+            standing = self.snapshot.budgets.get(budget.key)
+            delta = self._delta(row.tenant, budget.key, budget.name, is_new=standing is None)
+            delta.reserved += budget.amount
+            self.snapshot.budgets[budget.key] = (standing or 0) + budget.amount
         for flight in act.in_flight:
             hold = self.holds.get((row.call_id, flight.key))
             amount = flight.amount + (hold.amount if hold is not None and hold.state == "reserved" else 0)
@@ -257,10 +260,11 @@ class Batch:
         is_released = row.state in _RELEASING
         budgets, in_flight = reservations.unpack(row.reservations)
         for budget in budgets:
-            delta = self._delta(row.tenant, budget.key, budget.name)
+            delta = self._delta(row.tenant, budget.key, budget.name, is_new=False)
             delta.reserved -= budget.amount
             if is_released:
-                self.snapshot.budgets[budget.key] = self.snapshot.budgets.get(budget.key, 0) - budget.amount
+                if budget.key in self.snapshot.budgets:  # Read only where an intent of this batch asks for it.
+                    self.snapshot.budgets[budget.key] -= budget.amount
             else:
                 delta.spent += budget.amount
         for flight in in_flight:
@@ -272,10 +276,10 @@ class Batch:
             if is_released:
                 self._flying[flight.key] = self._flying.get(flight.key, 0) - flight.amount
 
-    def _delta(self, tenant: str, key: bytes, name: str) -> Delta:
+    def _delta(self, tenant: str, key: bytes, name: str, *, is_new: bool) -> Delta:
         delta = self.budgets.get(key)
         if delta is None:
-            delta = self.budgets[key] = Delta(tenant, name)
+            delta = self.budgets[key] = Delta(tenant, name, is_new)
         return delta
 
 

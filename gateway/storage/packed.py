@@ -56,6 +56,16 @@ def flags(values: Iterable[bool]) -> bytes:
     return _array(_FLAG, [b"\x01" if value else b"\x00" for value in values])
 
 
+def moment(value_ms: int) -> bytes:
+    """A `timestamptz` from milliseconds since 1970."""
+    return _long.pack((value_ms - _EPOCH_MS) * 1000)
+
+
+def long_bytes(value: int) -> bytes:
+    """A `bigint`."""
+    return _long.pack(value)
+
+
 def long(data: bytes) -> int:
     """Read a `bigint`."""
     value: int = _long.unpack(data)[0]

@@ -27,6 +27,8 @@ class Row:
 
     made_from: CallRow | None = None
     """Set when this batch made the row: it is inserted whole, not updated."""
+    sent_again: CallRow | None = None
+    """Set when this batch opens a stored call anew: the request that will run is the one to keep."""
     read_state: State | None = None
     read_fence: int = 0
     """As read: the guard of the update. The sweeper moves fences without holding a head."""
@@ -45,7 +47,7 @@ class Snapshot:
     now_ms: int
     """The database's clock."""
     sizes: dict[str, int]
-    """Tenant -> entries on its chain; the next entry has this number."""
+    """Tenant -> entries on its chain; the next entry has the number after it."""
     calls: dict[bytes, Row] = field(default_factory=dict)
     by_id: dict[UUID, Row] = field(default_factory=dict)
     budgets: dict[bytes, int] = field(default_factory=dict)

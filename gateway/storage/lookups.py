@@ -1,0 +1,149 @@
+"""The coalescing reader: what calls ask before they are decided, answered together.
+
+Looks that arrive while a read is under way share the next one, one statement for each kind of question. What it finds
+may have moved when the call is written; the writer reads again under the head. The session cannot write.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from uuid import UUID
+
+import psycopg
+
+from gateway.ledger import ApprovalFound, FullRow, LedgerUnavailable, Look, Seen
+from gateway.storage import packed, reading, rows, statements
+from gateway.storage.connections import DatabaseUnavailable
+from gateway.storage.link import Connect, Link
+from gateway.storage.mailbox import Letter, Mailbox
+
+LOOKS_MAX = 256
+"""Looks of one read."""
+WAITING_MAX = 8192
+"""Looks that wait for the reader. More is overload, and overload is told."""
+_STOP_SECONDS = 5.0
+
+LookLetter = Letter[Look, Seen]
+
+
+class Lookups:
+    """The one reader of this process for the call path. Bound to the loop that calls `look`."""
+
+    def __init__(self, connect: Connect, *, waiting_max: int = WAITING_MAX) -> None:
+        self._connect = connect
+        self._link: Link | None = None
+        self._mailbox: Mailbox[Look, Seen] = Mailbox(letters_max=waiting_max)
+        self._thread = threading.Thread(target=self._run, name="lockgate-lookups", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take looks."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more looks, answer those that wait, end the session. Blocks for seconds at most."""
+        self._mailbox.close()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECONDS)
+
+    async def look(self, look: Look) -> Seen:
+        """Answer one look. Raises `LedgerUnavailable` within two seconds whatever the database does."""
+        return await self._mailbox.send(look)
+
+    def _run(self) -> None:
+        while letters := self._mailbox.take(LOOKS_MAX):
+            self._mailbox.deliver(self._answer(letters))
+        self._close()
+
+    def _answer(self, letters: list[LookLetter]) -> list[tuple[LookLetter, Seen | Exception]]:
+        looks = [letter.request for letter in letters]
+        try:
+            try:
+                return list(zip(letters, see(self._open(), looks), strict=True))
+            except psycopg.OperationalError:
+                # The session ended between two reads, or was cut; once more on a new one.
+                self._close()
+                return list(zip(letters, see(self._open(), looks), strict=True))
+        except Exception as error:  # noqa: BLE001 - the thread's outermost loop: askers are told, and it goes on
+            self._close()
+            return [(letter, _unavailable(error)) for letter in letters]
+
+    def _open(self) -> Link:
+        if self._link is None or self._link.is_lost:
+            self._close()
+            self._link = Link(self._connect())
+            self._link.command(b"set default_transaction_read_only = on")
+        return self._link
+
+    def _close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+
+def see(link: Link, looks: Sequence[Look]) -> list[Seen]:
+    """Answer looks with one statement for each kind of question among them. What another tenant has is not seen."""
+    link.admit(sorted({look.tenant for look in looks}))
+    claims = _calls(link, {look.claim for look in looks if look.claim is not None})
+    keys = {key for look in looks for key in look.budgets}
+    budgets = reading.read_budgets(link, keys) if keys else {}
+    flights = {flight for look in looks for flight in look.in_flight}
+    in_flight = reading.read_in_flight(link, flights) if flights else {}
+    approvals = _approvals(link, {approval for look in looks for approval in look.approvals})
+    levels = _autonomy(link, {(look.tenant, *look.autonomy) for look in looks if look.autonomy is not None})
+    seen = []
+    for look in looks:
+        held = None if look.claim is None else claims.get(look.claim)
+        found = [approvals.get(approval) for approval in look.approvals]
+        seen.append(
+            Seen(
+                held=held if held is not None and held.row.tenant == look.tenant else None,
+                budgets=tuple([budgets.get(key, 0) for key in look.budgets]),
+                in_flight=tuple([in_flight.get(flight, 0) for flight in look.in_flight]),
+                approvals=tuple([one if one is not None and one.row.tenant == look.tenant else None for one in found]),
+                autonomy=None if look.autonomy is None else levels.get((look.tenant, *look.autonomy)),
+            )
+        )
+    return seen
+
+
+def _calls(link: Link, claims: set[bytes]) -> dict[bytes, FullRow]:
+    if not claims:
+        return {}
+    found = (rows.call_from_binary(values) for values in link.rows(statements.LOOK_CALLS, packed.blobs(list(claims))))
+    return {full.row.claim: full for full in found}
+
+
+def _approvals(link: Link, approvals: set[UUID]) -> dict[UUID, ApprovalFound]:
+    if not approvals:
+        return {}
+    found = {}
+    for values in link.rows(statements.LOOK_APPROVALS, packed.uuids(list(approvals))):
+        row = rows.approval_from_binary(values)
+        used_by, public, roles = values[10:]
+        found[row.approval_id] = ApprovalFound(
+            row=row,
+            used_by=None if used_by is None else UUID(bytes=used_by),
+            key_public=None if public is None else public.decode(),
+            roles_now=() if roles is None else packed.text_items(roles),
+        )
+    return found
+
+
+def _autonomy(link: Link, wanted: set[tuple[str, str, str]]) -> dict[tuple[str, str, str], int]:
+    if not wanted:
+        return {}
+    ordered = list(wanted)
+    columns = [packed.texts(column) for column in zip(*ordered, strict=True)]
+    return {
+        ordered[packed.long(place) - 1]: packed.integer(level)
+        for place, level in link.rows(statements.LOOK_AUTONOMY, *columns)
+        if level is not None
+    }
+
+
+def _unavailable(error: Exception) -> LedgerUnavailable:
+    told = "no connection to the database" if isinstance(error, DatabaseUnavailable) else "could not be read"
+    unavailable = LedgerUnavailable(f"ledger: {told}", is_known=True)
+    unavailable.__cause__ = error
+    return unavailable

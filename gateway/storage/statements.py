@@ -1,0 +1,217 @@
+"""The text of the hot statements, for one writer and one reader connection.
+
+Names are qualified, because a temporary table would shadow a bare one. A batch is one statement: `write` joins the
+parts that it needs, so that a batch of settlements does not pay for the columns of an intent. Inserts speak for
+themselves (a lost row raises); updates return their count, which the writer compares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, unique
+from functools import cache
+
+from gateway.storage.rows import CALL_COLUMNS
+
+TENANTS = b"select set_config('app.tenants', $1::text[]::text, false)"
+"""For the session, since a connection of ours sets it before everything it does."""
+
+ADD_HEADS = b"""
+insert into lockgate.heads (tenant, size, hash, frontier)
+select u.tenant, 0, $2::bytea, $3::bytea from unnest($1::text[]) as u(tenant) on conflict (tenant) do nothing
+"""
+
+LOCK_HEADS = b"""
+select tenant, size, hash, frontier from lockgate.heads where tenant = any($1::text[]) order by tenant for update
+"""
+
+# INVARIANT: everything below is read after LOCK_HEADS has returned, as a new statement. After a wait PostgreSQL reads
+# only the locked row again; the rest of that statement would still see the time before the wait.
+READ_MOMENT = b"""
+select floor(extract(epoch from clock_timestamp()) * 1000)::bigint, k.tenant, k.scope, k.target
+from (select 1) as one left join lockgate.kills k on k.engaged and k.tenant = any($1::text[])
+"""
+
+_CALL = (
+    b"select claim, tenant, call_id, request_digest, state, fence, status, answer, reservations from lockgate.calls "
+)
+READ_CLAIMS = _CALL + b"where claim = any($1::bytea[])"
+READ_CALLS = _CALL + b"where call_id = any($1::uuid[])"
+
+READ_BUDGETS = b"select key, reserved + spent from lockgate.budgets where key = any($1::bytea[])"
+
+READ_IN_FLIGHT = b"""
+select u.at, coalesce(sum(h.amount), 0)::bigint
+from unnest($1::bytea[], $2::timestamptz[]) with ordinality as u(key, since, at)
+left join lockgate.holds h
+  on h.key = u.key and (h.state = 'reserved' or h.state = 'settled' and h.settled_at >= u.since)
+group by u.at
+"""
+
+READ_USES = b"select approval_id, call_id from lockgate.approval_uses where approval_id = any($1::uuid[])"
+
+READ_ENTRY = b"select body from lockgate.entries where tenant = $1::text and seq = $2::bigint"
+
+ADD_APPROVAL = b"""
+insert into lockgate.approvals
+  (approval_id, tenant, call_id, person, key_id, verdict, roles, statement, signature, not_after, seq)
+values ($1::uuid, $2::text, $3::uuid, $4::text, $5::text, $6::text, $7::text[], $8::bytea, $9::bytea, $10::timestamptz,
+  $11::bigint)
+"""
+
+LOOK_CALLS = f"select {CALL_COLUMNS} from lockgate.calls where claim = any($1::bytea[])".encode()  # noqa: S608 - fixed
+
+LOOK_APPROVALS = b"""
+select a.approval_id, a.tenant, a.call_id, a.person, a.key_id, a.verdict, a.roles, a.statement, a.signature,
+  a.not_after, u.call_id, k.public_key, p.roles
+from lockgate.approvals a
+left join lockgate.approval_uses u on u.approval_id = a.approval_id
+left join lockgate.person_keys k
+  on k.key_id = a.key_id and k.tenant = a.tenant and k.person = a.person and k.revoked_seq is null
+left join lockgate.people p on p.tenant = a.tenant and p.person = a.person
+where a.approval_id = any($1::uuid[])
+"""
+
+LOOK_AUTONOMY = b"""
+select u.at, (
+  select l.level from lockgate.autonomy l
+  where l.tenant = u.tenant and l.agent = u.agent and l.action in (u.action, '*') order by l.action = '*' limit 1)
+from unnest($1::text[], $2::text[], $3::text[]) with ordinality as u(tenant, agent, action, at)
+"""
+
+
+@unique
+class Part(IntEnum):
+    """A part of the batch's statement. The order here is the order of parameters and of returned counts."""
+
+    LOG = 0
+    CALLS_NEW = 1
+    CALLS_MOVED = 2
+    BUDGETS_NEW = 3
+    BUDGETS_MOVED = 4
+    HOLDS_NEW = 5
+    HOLDS_SETTLED = 6
+    USES = 7
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    sql: str
+    parameters: int
+    counted: str | None = None
+
+
+_PARTS = {
+    Part.LOG: _Text(
+        """
+log as materialized (select * from unnest({0}::text[], {1}::bigint[], {2}::text[], {3}::uuid[], {4}::text[],
+    {5}::bytea[], {6}::bytea[], {7}::bytea[], {8}::bigint[], {9}::bytea[], {10}::bytea[], {11}::text[])
+  as u(tenant, seq, kind, call_id, correlation, body, leaf, path, checkpoint, salt, payload, subject)),
+entries_new as (
+  insert into lockgate.entries (tenant, seq, kind, call_id, correlation, body, leaf, path, checkpoint)
+  select tenant, seq, kind, call_id, correlation, body, leaf, path, checkpoint from log),
+payloads_new as (
+  insert into lockgate.payloads (tenant, seq, salt, body, subject)
+  select tenant, seq, salt, payload, subject from log where payload is not null),
+checkpoints_new as (
+  insert into lockgate.checkpoints (tenant, size, at_ms, root, key_id, signature)
+  select * from unnest({12}::text[], {13}::bigint[], {14}::bigint[], {15}::bytea[], {16}::text[], {17}::text[])),
+heads_moved as (
+  update lockgate.heads h set size = u.size, hash = u.hash, frontier = u.frontier
+  from unnest({12}::text[], {18}::bigint[], {13}::bigint[], {19}::bytea[], {20}::bytea[])
+    as u(tenant, was, size, hash, frontier)
+  where h.tenant = u.tenant and h.size = u.was returning 1)""",
+        21,
+        "heads_moved",
+    ),
+    Part.CALLS_NEW: _Text(
+        """
+calls_new as (
+  insert into lockgate.calls (claim, tenant, call_id, principal, tool, request_digest, request, call_salt, correlation,
+    requester, state, fence, lease_until, intent_seq, outcome_seq, parked_seq, status, answer, reservations, expires_at,
+    keep_until, created_at)
+  select u.*, clock_timestamp() from unnest({0}::bytea[], {1}::text[], {2}::uuid[], {3}::text[], {4}::text[],
+    {5}::bytea[], {6}::bytea[], {7}::bytea[], {8}::text[], {9}::bytea[], {10}::text[], {11}::integer[],
+    {12}::timestamptz[], {13}::bigint[], {14}::bigint[], {15}::bigint[], {16}::integer[], {17}::bytea[], {18}::bytea[],
+    {19}::timestamptz[], {20}::timestamptz[]) as u)""",
+        21,
+    ),
+    Part.CALLS_MOVED: _Text(
+        """
+calls_moved as (
+  update lockgate.calls c set state = u.state, fence = u.fence, lease_until = u.lease_until,
+    intent_seq = coalesce(u.intent_seq, c.intent_seq), outcome_seq = coalesce(u.outcome_seq, c.outcome_seq),
+    parked_seq = coalesce(u.parked_seq, c.parked_seq), status = u.status, answer = u.answer,
+    reservations = u.reservations, expires_at = coalesce(u.expires_at, c.expires_at),
+    request = coalesce(u.request, c.request), correlation = coalesce(u.correlation, c.correlation)
+  from unnest({0}::bytea[], {1}::text[], {2}::integer[], {3}::text[], {4}::integer[], {5}::timestamptz[], {6}::bigint[],
+    {7}::bigint[], {8}::bigint[], {9}::integer[], {10}::bytea[], {11}::bytea[], {12}::timestamptz[], {13}::bytea[],
+    {14}::text[])
+    as u(claim, was_state, was_fence, state, fence, lease_until, intent_seq, outcome_seq, parked_seq, status, answer,
+      reservations, expires_at, request, correlation)
+  where c.claim = u.claim and c.state = u.was_state and c.fence = u.was_fence returning 1)""",
+        15,
+        "calls_moved",
+    ),
+    Part.BUDGETS_NEW: _Text(
+        """
+budgets_new as (
+  insert into lockgate.budgets (key, tenant, name, reserved, spent)
+  select * from unnest({0}::bytea[], {1}::text[], {2}::text[], {3}::bigint[], {4}::bigint[]))""",
+        5,
+    ),
+    Part.BUDGETS_MOVED: _Text(
+        """
+budgets_moved as (
+  update lockgate.budgets b set reserved = b.reserved + u.reserved, spent = b.spent + u.spent
+  from unnest({0}::bytea[], {1}::bigint[], {2}::bigint[]) as u(key, reserved, spent)
+  where b.key = u.key returning 1)""",
+        3,
+        "budgets_moved",
+    ),
+    Part.HOLDS_NEW: _Text(
+        """
+holds_new as (
+  insert into lockgate.holds as h (call_id, key, tenant, amount, state, settled_at)
+  select u.call_id, u.key, u.tenant, u.amount, u.state, case when u.state <> 'reserved' then clock_timestamp() end
+  from unnest({0}::uuid[], {1}::bytea[], {2}::text[], {3}::bigint[], {4}::text[])
+    as u(call_id, key, tenant, amount, state)
+  on conflict (call_id, key) do update
+    set amount = excluded.amount, state = excluded.state, settled_at = excluded.settled_at)""",
+        5,
+    ),
+    Part.HOLDS_SETTLED: _Text(
+        """
+holds_settled as (
+  update lockgate.holds h set state = u.state, settled_at = clock_timestamp()
+  from unnest({0}::uuid[], {1}::bytea[], {2}::text[]) as u(call_id, key, state)
+  where h.call_id = u.call_id and h.key = u.key and h.state = 'reserved' returning 1)""",
+        3,
+        "holds_settled",
+    ),
+    Part.USES: _Text(
+        """
+uses_new as (
+  insert into lockgate.approval_uses (approval_id, tenant, call_id, seq)
+  select * from unnest({0}::uuid[], {1}::text[], {2}::uuid[], {3}::bigint[]))""",
+        4,
+    ),
+}
+
+
+@cache
+def write(parts: tuple[Part, ...]) -> bytes:
+    """The statement of a batch that has these parts, in their order. At most one text for each subset of `Part`."""
+    texts, counts, first = [], [], 1
+    for part in parts:
+        text = _PARTS[part]
+        texts.append(text.sql.format(*(f"${number}" for number in range(first, first + text.parameters))))
+        first += text.parameters
+        if text.counted is not None:
+            counts.append(f"(select count(*) from {text.counted})")  # noqa: S608 - fixed names of this module
+    return f"with {','.join(texts)}\nselect {', '.join(counts)}".encode()
+
+
+def is_counted(part: Part) -> bool:
+    """Whether the part returns how many rows it changed."""
+    return _PARTS[part].counted is not None

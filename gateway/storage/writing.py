@@ -1,0 +1,213 @@
+"""From the decisions of a batch to the parameters of its one statement, with the count of rows each part must change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.ledger import Draft
+from gateway.storage import packed, statements
+from gateway.storage.batch import Batch
+from gateway.storage.link import Link
+from gateway.storage.snapshot import Row
+from gateway.storage.statements import Part
+from proofs import chain
+
+
+class RowsMoved(Exception):
+    """A guard failed: a head, a fence or a hold is not what was read. Nothing may be committed; read again."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Sealing:
+    """One tenant's share of a batch: its drafts, their payloads beside the log, and what the chain made of them."""
+
+    before: chain.Head
+    drafts: Sequence[Draft]
+    salts: list[bytes | None]
+    payloads: list[bytes | None]
+    sealed: chain.Sealed
+
+
+@dataclass(slots=True)
+class _Statement:
+    parts: list[Part]
+    parameters: list[bytes]
+    counts: list[int]
+
+    def add(self, part: Part, count: int, *columns: bytes) -> None:
+        self.parts.append(part)
+        self.parameters += columns
+        if statements.is_counted(part):
+            self.counts.append(count)
+
+
+def write(link: Link, batch: Batch, sealings: Mapping[str, Sealing]) -> None:
+    """
+    Write everything that the batch decided, in the transaction that read its snapshot.
+
+    Raises `RowsMoved` when a guarded row was not as read.
+    """
+    statement = _Statement([], [], [])
+    _log(statement, list(sealings.values()))
+    _calls(statement, list(batch.changed.values()))
+    _budgets(statement, batch)
+    _holds(statement, batch)
+    if batch.uses:
+        uses = list(batch.uses.items())
+        statement.add(
+            Part.USES,
+            len(uses),
+            packed.uuids([approval for approval, _ in uses]),
+            packed.texts([tenant for _, (tenant, _, _) in uses]),
+            packed.uuids([call for _, (_, call, _) in uses]),
+            packed.longs([seq for _, (_, _, seq) in uses]),
+        )
+    result = link.run(statements.write(tuple(statement.parts)), *statement.parameters)
+    for column, expected in enumerate(statement.counts):
+        if packed.long(result.get_value(0, column) or b"") != expected:
+            raise RowsMoved
+    for approval, seq in batch.approvals:
+        link.run(
+            statements.ADD_APPROVAL,
+            approval.approval_id.bytes,
+            approval.tenant.encode(),
+            approval.call_id.bytes,
+            approval.person.encode(),
+            approval.key_id.encode(),
+            approval.verdict.encode(),
+            packed.texts(approval.roles),
+            approval.statement,
+            approval.signature,
+            packed.moment(approval.not_after_ms),
+            packed.long_bytes(seq),
+        )
+
+
+def _log(statement: _Statement, sealings: Sequence[Sealing]) -> None:
+    entries = [(draft, link) for one in sealings for draft, link in zip(one.drafts, one.sealed.entries, strict=True)]
+    sizes = [one.sealed.head.size for one in sealings]
+    covered = [one.sealed.head.size for one in sealings for _ in one.drafts]
+    checkpoints = [one.sealed.checkpoint for one in sealings]
+    statement.add(
+        Part.LOG,
+        len(sealings),
+        packed.texts([draft.tenant for draft, _ in entries]),
+        packed.longs([link.seq for _, link in entries]),
+        packed.texts([draft.kind for draft, _ in entries]),
+        packed.uuids([draft.call_id for draft, _ in entries]),
+        packed.texts([draft.correlation for draft, _ in entries]),
+        packed.blobs([link.body for _, link in entries]),
+        packed.blobs([link.leaf for _, link in entries]),
+        packed.blobs([b"".join(link.path) for _, link in entries]),
+        packed.longs(covered),
+        packed.blobs([salt for one in sealings for salt in one.salts]),
+        packed.blobs([payload for one in sealings for payload in one.payloads]),
+        packed.texts([draft.subject for draft, _ in entries]),
+        packed.texts([checkpoint.tenant for checkpoint in checkpoints]),
+        packed.longs(sizes),
+        packed.longs([checkpoint.at_ms for checkpoint in checkpoints]),
+        packed.blobs([checkpoint.root for checkpoint in checkpoints]),
+        packed.texts([checkpoint.key_id for checkpoint in checkpoints]),
+        packed.texts([checkpoint.signature for checkpoint in checkpoints]),
+        packed.longs([one.before.size for one in sealings]),
+        packed.blobs([one.sealed.head.hash for one in sealings]),
+        packed.blobs([one.sealed.head.frontier.to_bytes() for one in sealings]),
+    )
+
+
+def _calls(statement: _Statement, rows: Sequence[Row]) -> None:
+    made = [(row, row.made_from) for row in rows if row.made_from is not None]
+    moved = [row for row in rows if row.made_from is None]
+    if made:
+        statement.add(
+            Part.CALLS_NEW,
+            len(made),
+            packed.blobs([row.claim for row, _ in made]),
+            packed.texts([row.tenant for row, _ in made]),
+            packed.uuids([row.call_id for row, _ in made]),
+            packed.texts([call.principal for _, call in made]),
+            packed.texts([call.tool for _, call in made]),
+            packed.blobs([call.request_digest for _, call in made]),
+            packed.blobs([call.request for _, call in made]),
+            packed.blobs([call.call_salt for _, call in made]),
+            packed.texts([call.correlation for _, call in made]),
+            packed.blobs([call.requester for _, call in made]),
+            packed.texts([row.state for row, _ in made]),
+            packed.integers([row.fence for row, _ in made]),
+            packed.moments([row.lease_until_ms for row, _ in made]),
+            packed.longs([row.intent_seq for row, _ in made]),
+            packed.longs([row.outcome_seq for row, _ in made]),
+            packed.longs([row.parked_seq for row, _ in made]),
+            packed.integers([row.status for row, _ in made]),
+            packed.blobs([row.answer for row, _ in made]),
+            packed.blobs([row.reservations for row, _ in made]),
+            packed.moments([row.expires_at_ms for row, _ in made]),
+            packed.moments([call.keep_until_ms for _, call in made]),
+        )
+    if moved:
+        statement.add(
+            Part.CALLS_MOVED,
+            len(moved),
+            packed.blobs([row.claim for row in moved]),
+            packed.texts([row.read_state for row in moved]),
+            packed.integers([row.read_fence for row in moved]),
+            packed.texts([row.state for row in moved]),
+            packed.integers([row.fence for row in moved]),
+            packed.moments([row.lease_until_ms for row in moved]),
+            packed.longs([row.intent_seq for row in moved]),
+            packed.longs([row.outcome_seq for row in moved]),
+            packed.longs([row.parked_seq for row in moved]),
+            packed.integers([row.status for row in moved]),
+            packed.blobs([row.answer for row in moved]),
+            packed.blobs([row.reservations for row in moved]),
+            packed.moments([row.expires_at_ms for row in moved]),
+            packed.blobs([row.sent_again.request if row.sent_again else None for row in moved]),
+            packed.texts([row.sent_again.correlation if row.sent_again else None for row in moved]),
+        )
+
+
+def _budgets(statement: _Statement, batch: Batch) -> None:
+    made = [(key, delta) for key, delta in batch.budgets.items() if delta.is_new]
+    moved = [(key, delta) for key, delta in batch.budgets.items() if not delta.is_new]
+    if made:
+        statement.add(
+            Part.BUDGETS_NEW,
+            len(made),
+            packed.blobs([key for key, _ in made]),
+            packed.texts([delta.tenant for _, delta in made]),
+            packed.texts([delta.name for _, delta in made]),
+            packed.longs([delta.reserved for _, delta in made]),
+            packed.longs([delta.spent for _, delta in made]),
+        )
+    if moved:
+        statement.add(
+            Part.BUDGETS_MOVED,
+            len(moved),
+            packed.blobs([key for key, _ in moved]),
+            packed.longs([delta.reserved for _, delta in moved]),
+            packed.longs([delta.spent for _, delta in moved]),
+        )
+
+
+def _holds(statement: _Statement, batch: Batch) -> None:
+    made = [(place, hold) for place, hold in batch.holds.items() if hold.is_new]
+    settled = [(place, hold) for place, hold in batch.holds.items() if not hold.is_new]
+    if made:
+        statement.add(
+            Part.HOLDS_NEW,
+            len(made),
+            packed.uuids([call for (call, _), _ in made]),
+            packed.blobs([key for (_, key), _ in made]),
+            packed.texts([hold.tenant for _, hold in made]),
+            packed.longs([hold.amount for _, hold in made]),
+            packed.texts([hold.state for _, hold in made]),
+        )
+    if settled:
+        statement.add(
+            Part.HOLDS_SETTLED,
+            len(settled),
+            packed.uuids([call for (call, _), _ in settled]),
+            packed.blobs([key for (_, key), _ in settled]),
+            packed.texts([hold.state for _, hold in settled]),
+        )

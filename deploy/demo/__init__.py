@@ -1,0 +1,1 @@
+"""The demonstration: a business to govern, and the story that is told over it."""

@@ -21,7 +21,7 @@ REASON_LENGTH_MAX = 1000  # Characters. A reason is a sentence or two; it is sto
 _NONCE = re.compile(r"[A-Za-z0-9_+/=-]{16,128}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _SHOWN = re.compile(r"(?:sha256:[0-9a-f]{64})?")
-_REASON = re.compile(r"(?s).{0,%d}" % REASON_LENGTH_MAX)
+_REASON = re.compile(rf"(?s).{{0,{REASON_LENGTH_MAX}}}")
 _MEMBERS = frozenset(
     {
         "call",
@@ -121,7 +121,7 @@ def sign(statement: Statement, *, key: PrivateKey, environment: str, tenant: str
     return signatures.sign(key, _context(environment, tenant), statement.document())
 
 
-def verify(statement: Statement, signature: str, *, public: PublicKey, environment: str, tenant: str) -> bool:
+def verify(statement: Statement, signature: str, public: PublicKey, *, environment: str, tenant: str) -> bool:
     """Say whether `public` is the key that the statement names and signed it for this environment and tenant."""
     return statement.key == public.key_id and signatures.verify(
         public, _context(environment, tenant), statement.document(), signature

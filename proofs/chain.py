@@ -86,7 +86,6 @@ def seal(
         seq += 1
         body = encode(
             {
-                "payload": None,
                 **draft,
                 "v": VERSION,
                 "seq": seq,

@@ -5,6 +5,7 @@ EvidenceError                 every class has a stable `reason`
 │  ├─ Malformed               not JSON as we read it
 │  └─ OutsideProfile          JSON, but outside the narrow profile
 ├─ Misshapen                  a document lacks a member, has one too many, or one of another kind
+├─ LineUnreadable            a line of an export that does not read, with its number
 ├─ KeyUnreadable              a key, key file or keys file that we will not use
 └─ VerificationError          well formed, and wrong
 
@@ -36,6 +37,14 @@ class OutsideProfile(NotCanonical):
 
 class Misshapen(EvidenceError):
     """A document without exactly the members that its form asks for."""
+
+
+class LineUnreadable(EvidenceError):
+    """A line of an export that does not read."""
+
+    def __init__(self, line: int, cause: EvidenceError) -> None:
+        super().__init__(cause.reason, str(cause))
+        self.line = line
 
 
 class KeyUnreadable(EvidenceError):

@@ -17,6 +17,9 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 KEY_ID = re.compile(r"key_[0-9a-f]{16}")
 PERSON = re.compile(r"person/[a-z][a-z0-9_-]{0,62}")
 PRINCIPAL = re.compile(r"(?:person|agent)/[a-z][a-z0-9_-]{0,62}")
+KIND = re.compile(r"[A-Z][A-Z_]{0,31}")
+LABEL = re.compile(r"[!-~](?:[ -~]{0,198}[!-~])?")
+"""Short text for people and programs: printable ASCII."""
 SIGNATURE = re.compile(r"[A-Za-z0-9_-]{86}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 

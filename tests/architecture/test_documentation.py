@@ -1,0 +1,129 @@
+"""What a user can meet is documented: reasons, settings, commands, links."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.architecture.tree import ROOT, name, parsed, python_files, tracked
+
+FAULTS_ROOT = "Fault"
+
+
+def fault_classes() -> set[str]:
+    """`Fault` and everything derived from it: their first argument, or `reason`, is a stable name."""
+    classes = {FAULTS_ROOT, "Refusal", "ActRefused"}
+    for node in ast.walk(parsed(ROOT / "gateway" / "errors.py")):
+        if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id in classes for b in node.bases):
+            classes.add(node.name)
+    return classes
+
+
+def reasons_of(path: Path, classes: set[str]) -> Iterator[str]:
+    """Every reason that a source can answer with."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            given = [*node.args[:1], *(each.value for each in node.keywords if each.arg == "reason")]
+            if called in classes:
+                yield from (value for each in given for value in constants(each))
+        elif isinstance(node, ast.FunctionDef) and re.search(r"(^|_)reason(_|$)", node.name):
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Return) and inner.value is not None:
+                    yield from constants(inner.value)
+
+
+def constants(node: ast.expr) -> Iterator[str]:
+    """Text constants that an expression may come out as."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from constants(node.body)
+        yield from constants(node.orelse)
+
+
+def reasons() -> set[str]:
+    """Every reason of the gateway."""
+    classes = fault_classes()
+    found = {reason for path in python_files("gateway") for reason in reasons_of(path, classes)}
+    return {reason for reason in found if re.fullmatch(r"[a-z][a-z0-9_]{2,}", reason)}
+
+
+def documented() -> set[str]:
+    """Every reason that docs/errors.md has a row for."""
+    return set(re.findall(r"^\| `([a-z0-9_]+)` \|", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE))
+
+
+def test_every_reason_is_documented() -> None:
+    """
+    A client that meets a reason finds its cause and its next step in docs/errors.md.
+    """
+    assert reasons() - documented() == set()
+
+
+def test_no_documented_reason_has_gone() -> None:
+    """
+    docs/errors.md names no reason that no source can answer with.
+    """
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in python_files("gateway", "policies", "invariants"))
+
+    assert {reason for reason in documented() if f'"{reason}"' not in sources} == set()
+
+
+def test_every_setting_is_documented() -> None:
+    """
+    docs/settings.md has a row for every field of Settings, and for nothing else.
+    """
+    (settings,) = (
+        node
+        for node in parsed(ROOT / "gateway" / "settings.py").body
+        if isinstance(node, ast.ClassDef) and node.name == "Settings"
+    )
+    fields = {
+        "LOCKGATE_" + node.target.id.upper()
+        for node in settings.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+
+    rows = set(re.findall(r"^\| `(LOCKGATE_[A-Z_]+)` \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
+    assert rows == fields
+
+
+def test_every_relative_link_leads_somewhere() -> None:
+    """
+    No page of the documentation points at a file that is not there.
+    """
+    broken = []
+    for path in tracked():
+        if path.suffix != ".md":
+            continue
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+            if not (path.parent / target).exists():
+                broken.append(f"{name(path)}: {target}")
+    assert broken == []
+
+
+def test_every_command_is_documented() -> None:
+    """
+    docs/command-line.md names every command of `lockgate`.
+    """
+    page = (ROOT / "docs" / "command-line.md").read_text()
+
+    commands = set()
+    for path in python_files("admin"):
+        for node in parsed(path).body:
+            if isinstance(node, ast.FunctionDef) and any("command" in ast.unparse(d) for d in node.decorator_list):
+                commands.add(node.name.rstrip("_"))
+    assert {command for command in commands if not re.search(rf"`[^`]*\b{command}\b", page)} == set()
+
+
+def test_every_tool_is_in_the_catalogue_page() -> None:
+    """
+    docs/tools.md has a row for every declared tool.
+    """
+    page = (ROOT / "docs" / "tools.md").read_text()
+
+    declared = {path.stem for path in (ROOT / "tool_registry" / "catalogue").glob("*.yaml")}
+    assert {tool for tool in declared if f"`{tool}`" not in page} == set()

@@ -19,7 +19,7 @@ from policies.schema import BoolType, LongType, RecordType, StringType
 _CHECKS_MAX = 600  # Each is about a millisecond; the order below makes the first ones count most.
 
 # A reader should meet the fewest surprises: no roles, no approvals, no optional members, an ordinary day.
-_ORDER = ("role", "principal", "present", "resource")
+_ORDER = ("role", "principal", "present", "context", "resource")
 _CONTEXT_ORDER = ("risk", "approvals", "registered", "autonomy", "arguments", "facts")
 _NOON = 1_767_268_800  # 2026-01-01 12:00 UTC
 _TEXTS: Mapping[tuple[str, ...], str] = {
@@ -156,7 +156,8 @@ class _Simplifier:
                 case RecordType() as inner:
                     members[attribute.name] = self._record(inner, here)
                 case LongType(minimum=minimum, maximum=maximum):
-                    members[attribute.name] = self._value(here, min(max(0, minimum), maximum))
+                    plain = _NOON if here == ("context", "now") else 0
+                    members[attribute.name] = self._value(here, min(max(plain, minimum), maximum))
                 case BoolType():
                     members[attribute.name] = bool(self._value(here))
                 case StringType(choices=choices):
@@ -190,8 +191,6 @@ class _Simplifier:
 
 def _rank(symbol: Symbol) -> tuple[int, int, tuple[str, ...]]:
     first = symbol.path[0]
-    if first in _ORDER:
-        return _ORDER.index(first), 0, symbol.path
-    second = symbol.path[1]
+    second = symbol.path[1] if first == "context" else ""
     place = _CONTEXT_ORDER.index(second) if second in _CONTEXT_ORDER else len(_CONTEXT_ORDER)
-    return len(_ORDER), place, symbol.path
+    return _ORDER.index(first), place, symbol.path

@@ -8,7 +8,6 @@ truthy: they are compared here and leave as an enum.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Any
 
@@ -28,23 +27,15 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class SolverLimits:
-    """Bounds of one check."""
-
-    resources: int = 20_000_000
-    """Z3's own deterministic unit. The obligations of the base bundle need some hundred thousand."""
-
-
 class Solver:
     """Assertions of one obligation, and what follows from them."""
 
     __slots__ = ("_context", "_expressions", "_model", "_solver", "_symbols")
 
-    def __init__(self, assertions: Iterable[Term], limits: SolverLimits) -> None:
+    def __init__(self, assertions: Iterable[Term], resources: int) -> None:
         self._context = z3.Context()
         self._solver = z3.Solver(ctx=self._context)
-        self._solver.set("rlimit", limits.resources)
+        self._solver.set("rlimit", resources)
         self._solver.set("random_seed", 0)
         self._expressions: dict[int, Any] = {}
         self._symbols: dict[int, tuple[Sort, Any]] = {}

@@ -1,0 +1,66 @@
+"""What a proof run is given. Made in the gateway's process, read in the worker's; nothing here needs a solver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from invariants.statements import Statement
+from policies.schema import CedarSchema
+from tool_registry.contracts import Contract, Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofLimits:
+    """Bounds of one proof run."""
+
+    resources: int = 20_000_000
+    """Z3's own deterministic unit, for each check. The base bundle's obligations need some ten thousand."""
+
+    memory_bytes: int = 1024 * 1024 * 1024
+    """Address space of the worker. Beyond it the worker dies and what it had not shown stays unknown."""
+
+    seconds: float = 300.0
+    """Wall time of the whole run: a safety net far beyond what `resources` admits, never what decides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a proof run needs to know, and nothing that it would have to look up."""
+
+    policies: str
+    invariants: str
+    schema: CedarSchema
+    resource_arguments: Mapping[str, str | None]
+    """By action: the argument that names the resource."""
+    samples: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By action and argument: a plausible text, for counter-examples."""
+    limits: ProofLimits = field(default_factory=ProofLimits)
+
+
+def job(
+    files: Mapping[str, str], schema: CedarSchema, contracts: Iterable[Contract], limits: ProofLimits | None = None
+) -> Job:
+    """A proof run over a bundle's files, the contracts, and the schema generated from them."""
+    listed = tuple(contracts)
+    return Job(
+        policies=files["policies.cedar"],
+        invariants=files["invariants.cedar"],
+        schema=schema,
+        resource_arguments={contract.name: contract.resource_argument for contract in listed},
+        samples={contract.name: dict(_samples(contract)) for contract in listed},
+        limits=limits or ProofLimits(),
+    )
+
+
+def planned(statements: Iterable[Statement]) -> Iterator[tuple[Statement, str]]:
+    """Every obligation of a run in order: invariants as in the file, actions by name; `""` where one covers none."""
+    for statement in statements:
+        for action in statement.actions or ("",):
+            yield statement, action
+
+
+def _samples(contract: Contract) -> Iterator[tuple[str, str]]:
+    for each in contract.arguments:
+        if each.kind is Kind.IDENTIFIER:
+            yield each.name, f"{each.prefix or each.name}_1"

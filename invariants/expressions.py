@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from invariants import symbolic
 from invariants.errors import EvaluationError, Unsupported
+from invariants.vocabulary import Bool, Long, Vocabulary
 from policies import cedar_syntax
+from policies.cedar_syntax import LONG_MAX, LONG_MIN
 from policies.cedar_syntax import nodes as pst
 from policies.questions import Entity, Question
-
-if TYPE_CHECKING:
-    from policies.schema import TypedSchema
-
-LONG_MIN = -(2**63)
-LONG_MAX = 2**63 - 1
+from policies.schema import TypedSchema
 
 Scope = Mapping[str, Any]
 Closure = Callable[[Scope], Any]
@@ -36,10 +34,11 @@ def compile_long(text: str, action: str, schema: TypedSchema) -> Callable[[Mappi
     """
     Compile a contract's expression (`risk`, `amount`, `ceiling`) over the context of one action.
 
-    Raises `Unsupported` for forms without a meaning here, and `SyntaxRefused` when the text is not one expression. The
-    result raises `EvaluationError` when Cedar would err, or when the value is not a Long.
+    Raises `Unsupported` for forms without a meaning here, for members that the action's context does not have and for
+    another type than Long, and `SyntaxRefused` when the text is not one expression. The result raises
+    `EvaluationError` where Cedar would err.
     """
-    run = _context_only(text, f"expression of `{action}`")
+    run = _context_only(text, action, schema, Long)
 
     def evaluate(context: Mapping[str, Any]) -> int:
         value = run({"context": context})
@@ -52,7 +51,7 @@ def compile_long(text: str, action: str, schema: TypedSchema) -> Callable[[Mappi
 
 def compile_bool(text: str, action: str, schema: TypedSchema) -> Callable[[Mapping[str, Any]], bool]:
     """Compile a condition over the context of one action, as `compile_long` does."""
-    run = _context_only(text, f"expression of `{action}`")
+    run = _context_only(text, action, schema, Bool)
 
     def evaluate(context: Mapping[str, Any]) -> bool:
         return _truth(run({"context": context}))
@@ -240,11 +239,15 @@ class _Compiler:
         return matches if target is None else _junction(matches, self._in(base, target), going_on=True)
 
 
-def _context_only(text: str, where: str) -> Closure:
+def _context_only(text: str, action: str, schema: TypedSchema, expected: type[Long] | type[Bool]) -> Closure:
+    where = f"expression of `{action}`"
     expression = cedar_syntax.parse_expression(text)
     for node in cedar_syntax.subexpressions(expression):
         if isinstance(node, pst.EntityLit) or (isinstance(node, pst.Var) and node.name != "context"):
             raise Unsupported("outside_context", where)
+    if not isinstance(symbolic.expression(expression, Vocabulary(schema.actions[action]), where).value, expected):
+        # Always an error, or a value of another type: the author meant something else.
+        raise Unsupported("other_type", where)
     return _Compiler("", frozenset(), where).compile(expression)
 
 

@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from invariants.errors import Unsupported
-from invariants.expressions import LONG_MAX, LONG_MIN
 from invariants.terms import Term, Terms
 from invariants.vocabulary import Bool, EntityValue, Long, Nothing, Outcome, RecordValue, String, Value, Vocabulary
+from policies.cedar_syntax import LONG_MAX, LONG_MIN, subexpressions
 from policies.cedar_syntax import nodes as pst
-from policies.cedar_syntax import subexpressions
 
 ENCODER_VERSION = "lockgate-symbolic 1"
 """Changes whenever the meaning or the printed form of an obligation changes; certificates name it."""

@@ -14,6 +14,10 @@ from cedarpy import pst
 
 ENGINE_VERSION = f"cedarpy {version('cedarpy')}"
 
+LONG_MIN = -(2**63)
+LONG_MAX = 2**63 - 1
+"""Cedar's Long: arithmetic beyond it is an error."""
+
 Template = pst.Template
 Expression = pst.Expr
 nodes = pst

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from admin.connection import Answered, ask
 from admin.errors import CommandError, Exit
 from admin.identities import Session
 from admin.options import Asked, Call, Key, KeyFile, Reason, remote
+from proofs.approvals import Verdict
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -90,7 +92,7 @@ def send(
 @remote
 def approve(asked: Asked, call: Call, reason: str = "", key_file: KeyFile = None, yes: Yes = False) -> Exit:
     """Sign a yes to exactly this parked call. The requester presents it; nothing runs yet."""
-    answer = _give(asked, call, verdict="approve", reason=reason, key_file=key_file, is_sure=yes)
+    answer = _give(asked, call, verdict=Verdict.APPROVE, reason=reason, key_file=key_file, is_sure=yes)
     if asked.as_json:
         display.document(answer)
     else:
@@ -105,7 +107,7 @@ def approve(asked: Asked, call: Call, reason: str = "", key_file: KeyFile = None
 @remote
 def reject(asked: Asked, call: Call, reason: str = "", key_file: KeyFile = None, yes: Yes = False) -> Exit:
     """Sign a no to this parked call; `--reason` is kept as feedback for the requester."""
-    answer = _give(asked, call, verdict="reject", reason=reason, key_file=key_file, is_sure=yes)
+    answer = _give(asked, call, verdict=Verdict.REJECT, reason=reason, key_file=key_file, is_sure=yes)
     if asked.as_json:
         display.document(answer)
     else:
@@ -148,7 +150,9 @@ def explain(
     return Exit.DONE
 
 
-def _give(asked: Asked, call: str, *, verdict: str, reason: str, key_file: Any, is_sure: bool) -> Mapping[str, Any]:
+def _give(
+    asked: Asked, call: str, *, verdict: Verdict, reason: str, key_file: Path | None, is_sure: bool
+) -> Mapping[str, Any]:
     session = asked.session()
     if session.identity is not None and session.identity.kind == "agent":
         raise CommandError("agents approve nothing", "say --as person:<id> or role:<role>")
@@ -165,16 +169,16 @@ def _give(asked: Asked, call: str, *, verdict: str, reason: str, key_file: Any, 
     _confirm(parked, verdict=verdict, is_sure=is_sure or asked.as_json)
     approver = f"person/{session.identity.id}" if session.identity and session.identity.id else ""
     statement = signing.complete(given, approver=approver, key=key, verdict=verdict, reason=reason)
-    where = "approvals" if verdict == "approve" else "rejections"
+    where = "approvals" if verdict is Verdict.APPROVE else "rejections"
     body = signing.sign(statement, key=key, session=session)
     return display.require(ask(session, "POST", f"/v1/calls/{call}/{where}", body=body))
 
 
-def _confirm(parked: Answered, *, verdict: str, is_sure: bool) -> None:
+def _confirm(parked: Answered, *, verdict: Verdict, is_sure: bool) -> None:
     if is_sure:
         return
     display.call(parked, as_json=False)
-    if not typer.confirm(f"Sign: {verdict} exactly this call?", err=True):
+    if not typer.confirm(f"Sign: {verdict.value} exactly this call?", err=True):
         raise CommandError("nothing was signed", "run the command again when you are sure, or with --yes", code=Exit.NO)
 
 

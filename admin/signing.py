@@ -10,51 +10,50 @@ from typing import Any
 
 from admin.errors import CommandError
 from admin.identities import Session
-from proofs import signatures
+from proofs import approvals
+from proofs.approvals import Statement, Verdict
+from proofs.errors import EvidenceError
 from proofs.keys import PrivateKey
 
-GIVEN = frozenset({"call", "tool", "bundle", "requester", "not_after"})
-"""Members that the gateway's answer to the parked call fixes (design §7)."""
+NONCE_BYTES = 16
+_GIVEN = ("call", "tool", "bundle", "requester", "not_after")  # Fixed by the gateway's answer (design §7).
 
 
-def complete(given: Mapping[str, Any], *, approver: str, key: PrivateKey, verdict: str, reason: str) -> dict[str, Any]:
+def complete(given: Mapping[str, Any], *, approver: str, key: PrivateKey, verdict: Verdict, reason: str) -> Statement:
     """
-    The whole statement of one approver.
+    The whole statement of one approver. `shown` is empty: the command line commits to no page.
 
-    `shown` is empty: the command line commits to no page. Raises `CommandError` when the gateway's members are not
-    exactly those that an approver may sign unseen by this program.
+    Raises `CommandError` when the gateway's members are not what an approver signs.
     """
-    missing = sorted(GIVEN - set(given))
-    if missing:
-        raise CommandError(
-            f"the statement lacks {', '.join(missing)}", "is the call still parked? `lockgate explain` shows its state"
-        )
-    return {
-        **{name: given[name] for name in sorted(GIVEN)},
+    document = {name: given.get(name) for name in _GIVEN} | {
         "approver": approver,
-        "key": key.public.key_id,
-        "verdict": verdict,
+        "key": key.key_id,
+        "verdict": verdict.value,
         "shown": "",
         "reason": reason,
-        "nonce": base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode(),
+        "nonce": base64.urlsafe_b64encode(secrets.token_bytes(NONCE_BYTES)).rstrip(b"=").decode(),
     }
+    try:
+        return approvals.parse(document)
+    except EvidenceError as error:
+        raise CommandError(
+            f"this cannot be signed: {error}", "`lockgate explain CALL` shows whether the call is still parked"
+        ) from error
 
 
-def sign(statement: Mapping[str, Any], *, key: PrivateKey, session: Session) -> dict[str, Any]:
+def sign(statement: Statement, *, key: PrivateKey, session: Session) -> dict[str, Any]:
     """The body of `POST …/approvals` and `…/rejections`."""
-    context = signatures.context("approval", session.environment, session.tenant)
-    return {"statement": dict(statement), "signature": signatures.sign(key, context, statement)}
+    signature = approvals.sign(statement, key=key, environment=session.environment, tenant=session.tenant)
+    return {"statement": statement.document(), "signature": signature}
 
 
 def key_of(session: Session, key_file: Path | None) -> PrivateKey:
     """The approver's key: from a file of their own, or in development the one that `make dev` made for them."""
-    if key_file is not None:
-        try:
+    try:
+        if key_file is not None:
             return PrivateKey.load(key_file)
-        except (OSError, ValueError) as error:
-            raise CommandError(
-                f"key file `{key_file}` cannot be used: {error}", "it must be yours alone (chmod 600) and hold one key"
-            ) from error
-    if session.identity is not None and session.identity.private_key:
-        return PrivateKey.from_text(session.identity.private_key)
+        if session.identity is not None and session.identity.private_key:
+            return PrivateKey.from_text(session.identity.private_key)
+    except EvidenceError as error:
+        raise CommandError(str(error), "a key file holds one private key and is yours alone (chmod 600)") from error
     raise CommandError("there is no key to sign with", "say --key-file, or in development --as person:<id>")

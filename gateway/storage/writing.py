@@ -1,4 +1,4 @@
-"""From the decisions of a batch to the parameters of its one statement, with the count of rows each part must change."""
+"""From the decisions of a batch to the parameters of its one statement, with the row counts that it must return."""
 
 from __future__ import annotations
 

@@ -1,0 +1,56 @@
+"""What a sweeper finds: open intents whose lease is over, outcomes in doubt, parked calls whose time has passed.
+
+Each function is one transaction of its own, by the database's clock. Rows that another sweeper has in hand are skipped,
+so any number of them may run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.ledger import FullRow
+from gateway.storage import rows
+from gateway.storage.connections import Connection, transaction
+
+_TAKE_OVER = f"""
+update lockgate.calls set fence = fence + 1, lease_until = clock_timestamp() + %(lease_ms)s * interval '1 millisecond'
+where claim in (
+  select claim from lockgate.calls where state = 'executing' and lease_until < clock_timestamp()
+  order by lease_until limit %(limit)s for update skip locked)
+returning {rows.CALL_COLUMNS}
+"""  # noqa: S608 - fixed columns
+
+_IN_DOUBT = f"""
+select {rows.CALL_COLUMNS} from lockgate.calls where state = 'in_doubt' order by created_at limit %(limit)s
+"""  # noqa: S608 - fixed columns
+
+_OVERDUE = f"""
+select {rows.CALL_COLUMNS} from lockgate.calls where state = 'parked' and expires_at <= clock_timestamp()
+order by expires_at limit %(limit)s
+"""  # noqa: S608 - fixed columns
+
+
+def take_over(connection: Connection, tenants: Sequence[str], *, lease_ms: int, limit: int) -> tuple[FullRow, ...]:
+    """
+    Make open intents whose lease is over one's own, under the next fence and a new lease.
+
+    On return the old worker can no longer settle them: its outcome would be recorded as late.
+    """
+    return _rows(connection, tenants, _TAKE_OVER, {"lease_ms": lease_ms, "limit": limit})
+
+
+def in_doubt(connection: Connection, tenants: Sequence[str], *, limit: int) -> tuple[FullRow, ...]:
+    """The oldest calls whose outcome is unknown. They are not taken: the first reconciliation to commit wins."""
+    return _rows(connection, tenants, _IN_DOUBT, {"limit": limit})
+
+
+def overdue(connection: Connection, tenants: Sequence[str], *, limit: int) -> tuple[FullRow, ...]:
+    """Parked calls that have expired. They are closed by `Close`, which finds out whether they are still parked."""
+    return _rows(connection, tenants, _OVERDUE, {"limit": limit})
+
+
+def _rows(
+    connection: Connection, tenants: Sequence[str], statement: str, parameters: dict[str, int]
+) -> tuple[FullRow, ...]:
+    with transaction(connection, tenants) as cursor:
+        return tuple(rows.call(values) for values in cursor.execute(statement, parameters))

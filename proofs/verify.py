@@ -169,7 +169,7 @@ class _Reading:
             self._stop(expected, "member", "member `seq`: expected an integer")
         if seq > expected:
             self._stop(expected, "entry_missing", f"is missing: entry {seq} stands in its place")
-        self._stop(expected, "entry_repeated", f"is missing: entry {seq} stands in its place, for the second time")
+        self._stop(expected, "entry_repeated", f"does not follow: entry {seq} stands here for the second time")
 
     def _take_checkpoint(self, checkpoint: Checkpoint, header: Header) -> None:
         self.checkpoint_lines += 1

@@ -1,8 +1,8 @@
 """What Rego sees of a question: identifiers, choices, integers, flags. No free text.
 
 A projection is a closed selection, made from the same question that Cedar was asked. The contract says which members
-travel; each string must moreover be plain, because the embedded engine reads its input as Rego text. A value that is
-not plain is refused, never cut or escaped.
+may travel, and the module which of them it reads at all. Each string must moreover be plain, because the embedded
+engine reads its input as Rego text. A value that is not plain is refused, never cut or escaped.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:@/*+-]{0,200}")
 _TRAVELS = frozenset({Kind.INTEGER, Kind.IDENTIFIER, Kind.CHOICE, Kind.FLAG, Kind.TIMESTAMP})
 _APPROVALS = frozenset({"persons", *APPROVER_ROLES})
 _SCALARS = ("risk", "autonomy", "registered", "reason_code", "environment", "tenant", "now")
+MEMBERS = frozenset({"action", "principal", "roles", "resource", "arguments", "facts", "approvals", *_SCALARS})
+"""Everything that a module can read of `input`."""
 
 
 class Projector:
-    """Projects questions about one tool."""
+    """Projects questions about one tool for one module."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, reads: frozenset[str] | None) -> None:
+        """`reads` as `rego_source.reads` finds it: the members to send, None for all."""
+        self._reads = MEMBERS if reads is None else reads & MEMBERS
+        self._scalars = tuple(name for name in _SCALARS if name in self._reads)
         self._arguments = _names(contract.arguments)
         self._facts = {source.name: _names(source.fields) for source in contract.facts}
         for limit in contract.limits:
@@ -39,18 +44,26 @@ class Projector:
 
         Raises `PolicyFault` for a string that is not plain, or a number that is not an integer of the profile.
         """
-        context = question.context
-        facts: Mapping[str, Mapping[str, Any]] = context["facts"]
-        return {
-            "action": _plain(question.action),
-            "principal": {"type": _plain(question.principal.type), "id": _plain(question.principal.id)},
-            "roles": [_plain(role) for role in question.roles],
-            "resource": {"type": _plain(question.resource.type), "id": _plain(question.resource.id)},
-            "arguments": _selected(context["arguments"], self._arguments),
-            "facts": {group: _selected(facts[group], names) for group, names in self._facts.items() if group in facts},
-            "approvals": _selected(context["approvals"], _APPROVALS),
-            **{name: _plain(context[name]) for name in _SCALARS},
-        }
+        context, reads = question.context, self._reads
+        projected: dict[str, Any] = {name: _plain(context[name]) for name in self._scalars}
+        if "action" in reads:
+            projected["action"] = _plain(question.action)
+        if "principal" in reads:
+            projected["principal"] = {"type": _plain(question.principal.type), "id": _plain(question.principal.id)}
+        if "roles" in reads:
+            projected["roles"] = [_plain(role) for role in question.roles]
+        if "resource" in reads:
+            projected["resource"] = {"type": _plain(question.resource.type), "id": _plain(question.resource.id)}
+        if "arguments" in reads:
+            projected["arguments"] = _selected(context["arguments"], self._arguments)
+        if "facts" in reads:
+            facts: Mapping[str, Mapping[str, Any]] = context["facts"]
+            projected["facts"] = {
+                group: _selected(facts[group], names) for group, names in self._facts.items() if group in facts
+            }
+        if "approvals" in reads:
+            projected["approvals"] = _selected(context["approvals"], _APPROVALS)
+        return projected
 
     def encode(self, question: Question) -> bytes:
         """The projection's canonical bytes, in UTF-8: the engine does not read `\\u` escapes as the characters."""

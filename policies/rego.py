@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import socket
 import struct
 import sys
@@ -29,6 +30,9 @@ _HEADER = struct.Struct(">IcI")  # As in `rego_worker`, which only the worker pr
 _IN_FLIGHT_MAX = 1024  # At 200 microseconds each, more would wait longer than the deadline.
 _ANSWERS_KEPT_MAX = 1024  # Answers are few and repeat; each is read once.
 _ANSWER_BYTES_MAX = 64 * 1024
+# The engine's allocator reserves 256 GiB of addresses, so no resource limit holds it: its resident pages are watched.
+_RESIDENT_BYTES_MAX = 512 * 1024 * 1024
+_WATCH_SECONDS = 0.1
 _BUILD_SECONDS_MAX = 5.0
 _PAUSES_SECONDS = (0.0, 0.1, 0.5, 2.0)  # Before each new worker after a failed start; the last one repeats.
 
@@ -145,7 +149,11 @@ class RegoWorker:
         failures = 0
         while True:
             await asyncio.sleep(_PAUSES_SECONDS[min(failures, len(_PAUSES_SECONDS) - 1)])
-            process, channel = await _spawn()
+            try:
+                process, channel = await _spawn()
+            except OSError:
+                failures += 1
+                continue
             try:
                 await self._restore(channel)
                 self._channel, failures = channel, 0
@@ -209,8 +217,9 @@ class _Waiting(NamedTuple):
 class _Channel(asyncio.Protocol):
     """Frames out, frames in, in order. Closes itself when the oldest question is not answered in time."""
 
-    def __init__(self) -> None:
+    def __init__(self, pid: int) -> None:
         self.closed = asyncio.Event()
+        self.pid = pid
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting] = deque()
         self._received = bytearray()
@@ -228,7 +237,7 @@ class _Channel(asyncio.Protocol):
             self._loop.call_soon(self._flush)  # One write for all that ask in this turn of the loop.
         self._unsent.append(_HEADER.pack(len(body), kind, slot) + body)
         if self._watch is None:
-            self._watch = self._loop.call_at(waiting.due, self._expire)
+            self._watch = self._loop.call_later(_WATCH_SECONDS, self._inspect)
         return await waiting.answer
 
     def close(self) -> None:
@@ -274,13 +283,15 @@ class _Channel(asyncio.Protocol):
         if self._transport is not None and not self.closed.is_set():
             self._transport.write(b"".join(unsent))
 
-    def _expire(self) -> None:
+    def _inspect(self) -> None:
+        """Runs while somebody waits. Answers come in order: behind a slow question all others wait too."""
         self._watch = None
-        if self._waiting and self._waiting[0].due <= self._loop.time():
-            # Answers come in order: behind a slow question all others wait too. The keeper starts a new worker.
-            self.close()
-        elif self._waiting:
-            self._watch = self._loop.call_at(self._waiting[0].due, self._expire)
+        if not self._waiting:
+            return
+        if self._waiting[0].due <= self._loop.time() or _resident_bytes(self.pid) > _RESIDENT_BYTES_MAX:
+            self.close()  # The keeper starts a new worker.
+        else:
+            self._watch = self._loop.call_later(_WATCH_SECONDS, self._inspect)
 
 
 async def _spawn() -> tuple[asyncio.subprocess.Process, _Channel]:
@@ -299,5 +310,14 @@ async def _spawn() -> tuple[asyncio.subprocess.Process, _Channel]:
             cwd="/",
         )
     ours.setblocking(False)
-    _, channel = await asyncio.get_running_loop().create_unix_connection(_Channel, sock=ours)
+    _, channel = await asyncio.get_running_loop().create_unix_connection(lambda: _Channel(process.pid), sock=ours)
     return process, channel
+
+
+def _resident_bytes(pid: int) -> int:
+    """What the worker holds of the machine's memory; 0 where the system does not say."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * resource.getpagesize()

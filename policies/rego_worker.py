@@ -1,8 +1,8 @@
 """The process that evaluates Rego. Run by `policies.rego`, alone and isolated; it imports nothing else of ours.
 
 regopy prints parse errors with the input, can be made to crash, and is not safe under threads: so it lives here, with
-its output closed, its memory limited, one question after the other. Frames in both directions are a length, a kind
-and a body. Each request is answered by one frame, in order:
+its output closed, one question after the other; whoever started it watches its memory and its time. Frames in both
+directions are a length, a kind and a body. Each request is answered by one frame, in order:
 
     L slot {module, data}   build a bundle under that number        -> O, or F when it does not build
     Q slot term             evaluate the entry point over the term  -> O and the output as text, or F
@@ -27,8 +27,6 @@ import regopy
 
 ENTRYPOINT = "lockgate/decision"
 HEADER = struct.Struct(">IcI")  # length of the body, kind, slot
-# 512 MiB: a hundred bundles fit; a comprehension that grows without end does not take the machine with it.
-_MEMORY_MAX = 512 * 1024 * 1024
 _ANSWERS_HELD_MAX = 8  # Answers leave together where many wait, but none waits for more than eight.
 
 _SECONDS_MAX = 10  # Whoever asks gives up long before; this ends a worker that outlived its parent in a long rule.
@@ -38,9 +36,6 @@ _Slots = dict[int, tuple[regopy.Interpreter, regopy.Bundle]]
 
 def main(descriptor: int) -> None:
     """Answer until the other side closes."""
-    _, ceiling = resource.getrlimit(resource.RLIMIT_AS)
-    limit = _MEMORY_MAX if ceiling == resource.RLIM_INFINITY else min(_MEMORY_MAX, ceiling)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, ceiling))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     slots: _Slots = {}
     buffer = bytearray()

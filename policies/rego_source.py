@@ -1,0 +1,92 @@
+"""What a Rego module may use, and what it reads: checked on its text before any engine sees it.
+
+A module gets a closed list of pure, bounded built-ins. Whatever reaches the network, the clock, randomness or the
+engine's environment (`http.send`, `time.*`, `rand.*`, `net.*`, `opa.runtime`), makes work out of nothing
+(`numbers.range`) or matches patterns that can explode is simply not on it. `import` and `with` are refused: the one
+could bring in, the other could replace, what was checked here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+PACKAGE = "lockgate"
+
+_BUILT_INS = frozenset(
+    {
+        "abs", "array.concat", "concat", "contains", "count", "endswith", "intersection", "is_array", "is_boolean",
+        "is_number", "is_object", "is_string", "max", "min", "object.get", "startswith", "sum", "union",
+    }
+)  # fmt: skip
+# A name before a bracket that is no call: `x in (…)`, `not (…)`.
+_WORDS = frozenset({"as", "default", "else", "every", "false", "if", "in", "not", "null", "package", "some", "true"})
+_REFUSED_WORDS = frozenset({"with", "import"})
+_TOKEN = re.compile(
+    r"""
+    (?P<comment>\#[^\n]*)
+  | (?P<text>"(?:[^"\\\n]|\\.)*"|`[^`]*`)
+  | (?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)
+  | (?P<space>\s+)
+  | (?P<mark>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_HEADER = re.compile(rf"\s*package {PACKAGE}\n(?:\s*import rego\.v1\n)?")
+
+
+def faults(module: str) -> tuple[str, ...]:
+    """What the module uses and must not, in words for its author. Empty: it may be given to an engine."""
+    header = _HEADER.match(_without_comments(module))
+    if header is None:
+        return (f"deny.rego: expected `package {PACKAGE}` first, then at most `import rego.v1`",)
+    return tuple(dict.fromkeys(_faults(_without_comments(module)[header.end() :])))
+
+
+def reads(module: str) -> frozenset[str] | None:
+    """
+    The members of `input` that the module names, or None when it takes `input` as a whole.
+
+    What it does not name cannot decide anything, so it need not be sent.
+    """
+    named: set[str] = set()
+    for kind, word in _words(module):
+        if kind == "name" and word.split(".")[0] == "input":
+            if "." not in word:
+                return None
+            named.add(word.split(".")[1])
+    return frozenset(named)
+
+
+def _faults(body: str) -> Iterator[str]:
+    allowed = _BUILT_INS | _WORDS | frozenset(_functions(body))
+    before, kind_before = "", ""
+    for kind, word in _words(body):
+        if kind == "name" and word in _REFUSED_WORDS:
+            yield f"deny.rego: `{word}` is not used here"
+        if kind == "mark" and word in ('"', "`"):
+            yield "deny.rego: a string does not end"
+        if kind == "mark" and word == "(":
+            if kind_before == "name" and before not in allowed:
+                yield f"deny.rego: `{before}` is not on the list of built-ins"
+            elif before in ("]", ")", "}") or kind_before == "text":
+                yield "deny.rego: a function is called by a name that is computed"
+        before, kind_before = word, kind
+
+
+def _functions(body: str) -> Iterator[str]:
+    """Functions of the module's own: names at the start of a line, directly before a bracket."""
+    for found in _TOKEN.finditer(body):
+        is_first = found.start() == 0 or body[found.start() - 1] == "\n"
+        if found.lastgroup == "name" and is_first and body[found.end() : found.end() + 1] == "(":
+            yield found.group()
+
+
+def _words(text: str) -> Iterator[tuple[str, str]]:
+    for found in _TOKEN.finditer(text):
+        if found.lastgroup not in ("space", "comment"):
+            yield str(found.lastgroup), found.group()
+
+
+def _without_comments(module: str) -> str:
+    return "".join("" if found.lastgroup == "comment" else found.group() for found in _TOKEN.finditer(module))

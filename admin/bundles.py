@@ -5,12 +5,13 @@ Publishing and activating are governed calls: they park until security and found
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from admin import calls, display, rehearsal
+from admin import calls, display, identities, rehearsal, writing
 from admin.connection import ask
 from admin.errors import CommandError, Exit
 from admin.options import AsJson, Asked, Key, Reason, offline, remote
@@ -18,6 +19,7 @@ from admin.options import AsJson, Asked, Key, Reason, offline, remote
 app = typer.Typer(help="Check, publish and activate policy bundles.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="Bundle file (JSON).", show_default=False)]
+Folder = Annotated[Path, typer.Argument(help="Folder of rules, laid out as policies/base.", show_default=False)]
 Digest = Annotated[str, typer.Argument(help="sha256:…", show_default=False)]
 Approvals = Annotated[
     list[str] | None, typer.Option("--approval", help="Approval id; may be repeated.", show_default=False)
@@ -27,19 +29,51 @@ Approvals = Annotated[
 @app.command()
 @offline
 def check(
-    file: File,
+    file: Annotated[Path, typer.Argument(help="Bundle file (JSON), or a folder of rules.", show_default=False)],
     no_proof: Annotated[
         bool, typer.Option("--no-proof", help="Leave the solver out: validation and cases only.")
     ] = False,
     as_json: AsJson = False,
 ) -> Exit:
     """Validate a bundle, run its cases and prove its invariants here, without a gateway."""
-    report = rehearsal.rehearse(_read(file), is_proved=not no_proof)
+    raw = _unsigned(file) if file.is_dir() else _read(file)
+    report = rehearsal.rehearse(raw, is_proved=not no_proof)
     if as_json:
         display.document(report.document())
     else:
         display.table(("step", "status", "detail"), report.rows())
     return Exit.DONE if report.is_good else Exit.NO
+
+
+@app.command()
+@remote
+def sign(
+    asked: Asked,
+    folder: Folder,
+    revision: Annotated[int, typer.Option(min=1, help="Newer than the active one.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Bundle file to write.", show_default=False)],
+    key_file: Annotated[
+        Path | None, typer.Option(help="Signer's private key (a file at 0600).", show_default=False)
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=366, help="How long the bundle may decide.")] = 90,
+) -> Exit:
+    """Make a signed bundle of a folder of rules; in development the key is the one that `make dev` made."""
+    key = key_file or identities.bundle_key(asked.options.dev_file)
+    if key is None:
+        raise CommandError("there is no key to sign with", "say --key-file")
+    environment = asked.options.environment or ("" if key_file else "dev")
+    if not environment:
+        raise CommandError("the environment is part of the signature", "say --environment dev or prod")
+    tenant = asked.options.tenant or "system"
+    now = datetime.now(UTC)
+    bundle = writing.compose(folder, tenant=tenant, environment=environment, revision=revision, days=days, now=now)
+    signed = writing.sign(bundle, key)
+    out.write_bytes(signed.raw)
+    if asked.as_json:
+        display.document({"file": str(out), "digest": signed.digest, "revision": revision})
+    else:
+        display.pairs([("bundle", signed.digest), ("revision", revision), ("file", str(out))])
+    return Exit.DONE
 
 
 @app.command(name="list")
@@ -79,6 +113,11 @@ def activate(asked: Asked, digest: Digest, approval: Approvals = None, reason: R
         asked.session(), "activate_bundle", [f"digest={digest}"], reason=reason, key=key, approvals=approval or []
     )
     return display.call(answered, as_json=asked.as_json)
+
+
+def _unsigned(folder: Path) -> bytes:
+    now = datetime.now(UTC)
+    return writing.compose(folder, tenant="system", environment="dev", revision=1, days=1, now=now).raw
 
 
 def _read(file: Path) -> bytes:

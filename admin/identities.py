@@ -107,6 +107,12 @@ def development(path: Path) -> Mapping[str, Any]:
     return document
 
 
+def bundle_key(path: Path) -> Path | None:
+    """The file of the key that the development gateway trusts for bundles."""
+    named = development(path).get("bundle_key")
+    return Path(named) if isinstance(named, str) else None
+
+
 def identities(dev: Mapping[str, Any]) -> tuple[Identity, ...]:
     """Everybody whom the development gateway knows, tenant by tenant."""
     return tuple(_identities(dev))

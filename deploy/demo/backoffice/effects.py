@@ -286,7 +286,7 @@ async def _open(cursor: Cursor, instruction: Instruction) -> Row:
         " arguments = coalesce(effects.arguments, excluded.arguments),"
         " correlation = coalesce(effects.correlation, excluded.correlation)"
         " returning effects.*, clock_timestamp() as now,"
-        " (extract(epoch from clock_timestamp()) * 1000)::bigint as now_ms",
+        " floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now_ms",
         (
             instruction.effect_id,
             instruction.tenant,

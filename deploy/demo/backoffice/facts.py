@@ -16,7 +16,7 @@ from typing import Any
 from deploy.demo.backoffice.connections import Pool
 from deploy.demo.backoffice.effects import Refusal
 
-AT_MS = "(extract(epoch from now()) * 1000)::bigint as at_ms"
+AT_MS = "floor(extract(epoch from now()) * 1000)::bigint as at_ms"  # A cast alone would round into the future.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,18 @@ async def instruction_of(request: Request, tool: str) -> Instruction:
     )
 
 
+async def copy_of(request: Request) -> tuple[str, str]:
+    """Title and body of a listing that somebody thinks of publishing: `{"arguments": {"title", "body", …}}`."""
+    body = await read_json(request)
+    arguments = body.get("arguments") if isinstance(body, dict) else None
+    if not isinstance(arguments, dict):
+        raise Refusal("malformed_body", status=400)
+    title, copy = arguments.get("title"), arguments.get("body")
+    if not isinstance(title, str) or not isinstance(copy, str):
+        raise Refusal("malformed_arguments", status=422)
+    return title, copy
+
+
 def fence_of(request: Request) -> int | None:
     """The fence of a status query, where it carries one."""
     return _whole(request, "lockgate-fence") if "lockgate-fence" in request.headers else None

@@ -37,7 +37,8 @@ from content where tenant = %(tenant)s and id = %(id)s
 """
 _QUEUE = """
 select queues.id as queue, count(queue_items.id) filter (where done_at is null) as waiting,
-    coalesce(extract(epoch from now() - min(enqueued_at) filter (where done_at is null)), 0)::bigint as oldest_seconds,
+    coalesce(floor(extract(epoch from now() - min(enqueued_at) filter (where done_at is null))), 0)::bigint
+        as oldest_seconds,
     count(*) filter (where done_at >= current_date) as done_today
 from queues left join queue_items on queue_items.tenant = queues.tenant and queue_items.queue = queues.id
 where queues.tenant = %(tenant)s and queues.id = %(id)s group by queues.id

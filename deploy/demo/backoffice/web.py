@@ -93,10 +93,8 @@ class _Routes:
         return await self._answer_facts(group, lambda: facts.read(self._pool, tenant=tenant, group=group, path=path))
 
     async def copy_facts(self, request: Request) -> Response:
-        tenant, arguments = requests.tenant_of(request), await requests.read_json(request)
-        title, body = (arguments.get("title"), arguments.get("body")) if isinstance(arguments, dict) else (None, None)
-        if not isinstance(title, str) or not isinstance(body, str):
-            raise Refusal("malformed_arguments", status=422)
+        tenant = requests.tenant_of(request)
+        title, body = await requests.copy_of(request)
         return await self._answer_facts(
             "copy", lambda: facts.read_copy(self._pool, tenant=tenant, title=title, body=body)
         )

@@ -1,0 +1,84 @@
+"""A proxy before PostgreSQL's socket that cuts connections around COMMIT."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+COMMIT = b"Q\x00\x00\x00\x0bcommit\x00"
+
+
+class Proxy:
+    """Forwards bytes; each time `cut_next` was called, the next COMMIT breaks its connection."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        parameters = conninfo_to_dict(url)
+        self._target = str(Path(str(parameters["host"])) / f".s.PGSQL.{parameters.get('port', 5432)}")
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(directory / ".s.PGSQL.5432"))
+        self._listener.listen()
+        self._cuts: list[bool] = []
+        self.is_refusing = False
+        self.url = make_conninfo("", **{**parameters, "host": str(directory), "port": "5432"})
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut_next(self, *, landed: bool) -> None:
+        """Break the connection at the next COMMIT: after it took effect, or before it reached the server."""
+        self._cuts.append(landed)
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if self.is_refusing:
+                    client.close()
+                    continue
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self._target)
+                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._back, args=(server, client), daemon=True).start()
+
+    def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                if data.endswith(COMMIT) and self._cuts:
+                    if self._cuts.pop(0):
+                        # The client is gone first: whatever the server answers, nobody hears it.
+                        client.shutdown(socket.SHUT_RDWR)
+                        server.sendall(data)
+                        continue
+                    break
+                server.sendall(data)
+        _close(client, server)
+
+    def _back(self, server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                with suppress(OSError):
+                    client.sendall(data)
+        _close(client, server)
+
+
+@contextmanager
+def before(url: str) -> Iterator[Proxy]:
+    """A proxy to this database; its own `url` leads through it."""
+    with TemporaryDirectory(prefix="lg-proxy-", dir="/tmp") as directory:
+        proxy = Proxy(url, Path(directory))
+        yield proxy
+        proxy.close()
+
+
+def _close(*sockets: socket.socket) -> None:
+    for one in sockets:
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+        one.close()

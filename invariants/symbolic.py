@@ -284,6 +284,8 @@ class _Translator:
         terms, vocabulary = self._terms, self._vocabulary
         kind, identifier = self._text(target.type), self._text(target.id)
         reflexive = self._same(entity, target)
+        if target.type is vocabulary.principal().type:
+            return reflexive  # Neither a person nor an agent is anybody's parent.
         if kind is None:
             raise Unsupported("in_unknown_type", self._where)
         if kind == "Role":

@@ -2,8 +2,9 @@
 
 Allowed means that Cedar answered Allow *and* no rule erred: Cedar drops a `forbid` that errs and may answer Allow
 without it. Rules are known by their `@id`, never by the parser's numbering, which changes when a set is sliced. For
-each action and principal type the engine keeps, parsed, only the rules whose scope can match, so a call pays for its
-own rules and not for the bundle's. Only this module evaluates; `cedar_syntax` reads the same text as nodes.
+each action and principal type the engine keeps, parsed, only the rules whose scope can match, and gives them only what
+they read of the context, so a call pays for its own rules and not for the bundle's. Only this module evaluates;
+`cedar_syntax` reads the same text as nodes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import cedarpy
 import orjson
 from cedarpy import pst
 
-from policies import cedar_syntax
+from policies import cedar_syntax, footprint
 from policies.errors import PolicyFault
 from policies.questions import Entity, Question
 from policies.schema import ActionType, CedarSchema
@@ -78,6 +79,7 @@ class _Slice:
     policies: cedarpy.PolicySet
     rules: Mapping[str, RuleHit]
     permits: tuple[RuleHit, ...]
+    reads: footprint.Footprint
 
 
 def parse(text: str) -> tuple[Rule, ...]:
@@ -177,7 +179,7 @@ class Engine:
         }
         try:
             # As text: a dict would go the slower way through `json`. orjson refuses integers beyond 64 bits.
-            request["context"] = orjson.dumps(question.context).decode()  # type: ignore[assignment]
+            request["context"] = orjson.dumps(footprint.cut(question.context, part.reads)).decode()  # type: ignore[assignment]
             answer = cedarpy.is_authorized(request, part.policies, self._entities(question))
         except (ValueError, TypeError):
             return None
@@ -201,7 +203,7 @@ def _slice(rules: Sequence[Rule], action: ActionType, principal_type: PrincipalT
     chosen = [rule for rule in rules if covers(rule, action, principal_type)]
     hits = {rule.id: RuleHit(engine="cedar", id=rule.id, effect=rule.effect, hint=rule.hint) for rule in chosen}
     permits = tuple(hit for hit in hits.values() if hit.effect == "permit")
-    return _Slice(_policy_set(chosen), hits, permits)
+    return _Slice(_policy_set(chosen), hits, permits, footprint.of(rule.node for rule in chosen))
 
 
 def _policy_set(rules: Sequence[Rule]) -> cedarpy.PolicySet:

@@ -57,9 +57,10 @@ class Decider:
             projection = projector.encode(question)
         except PolicyFault:
             return join(self.engine.decide(question), RegoAnswer(errors=("not_plain",)))
-        # Cedar is asked first: Rego's worker then works while other calls of this loop are in Cedar.
+        # Asked first, awaited last: the worker evaluates while this process is in Cedar.
+        narrowing = self._worker.ask(self.bundle.digest, projection)
         granted = self.engine.decide(question)
-        return join(granted, await self._worker.decide(self.bundle.digest, projection))
+        return join(granted, await narrowing)
 
     def permits(self, question: Question) -> bool:
         """Whether Cedar alone permits. Enough to search for approvals; never enough to let a call go on."""

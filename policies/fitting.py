@@ -6,10 +6,14 @@ is dropped. So a question that does not fit is never asked.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from policies.questions import Question
-from policies.schema import BoolType, LongType, RecordType, StringType, TypedSchema, ValueType
+from policies.schema import ActionType, BoolType, LongType, RecordType, StringType, TypedSchema, ValueType
+
+_Test = Callable[[Any], str | None]
 
 
 def misfit(question: Question, schema: TypedSchema) -> str | None:
@@ -17,31 +21,50 @@ def misfit(question: Question, schema: TypedSchema) -> str | None:
     action = schema.actions.get(question.action)
     if action is None:
         return "action"
-    if question.principal.type not in ("Agent", "Person") or (question.principal.type == "Agent" and question.roles):
+    if question.principal.type != "Person" and (question.principal.type != "Agent" or question.roles):
         return "principal"
     if question.resource.type != action.resource_type:
         return "resource"
-    return _misfit(question.context, action.context, "context")
+    return _compiled(action)(question.context)
 
 
-def _misfit(value: Any, expected: ValueType, path: str) -> str | None:
+@lru_cache(maxsize=4096)  # Actions of every schema in use: a schema has some forty, a tenant one or two schemas.
+def _compiled(action: ActionType) -> _Test:
+    return _record(action.context, "context")
+
+
+def _test(expected: ValueType, path: str) -> _Test:
     match expected:
-        case RecordType(attributes=attributes):
-            if not isinstance(value, dict):
-                return path
-            present = 0
-            for each in attributes:
-                if each.name in value:
-                    present += 1
-                    found = _misfit(value[each.name], each.type, f"{path}.{each.name}")
-                    if found is not None:
-                        return found
-                elif each.is_required:
-                    return f"{path}.{each.name}"
-            return path if present != len(value) else None
+        case RecordType():
+            return _record(expected, path)
         case LongType(minimum=minimum, maximum=maximum):
-            return None if type(value) is int and minimum <= value <= maximum else path
+            return lambda value: None if type(value) is int and minimum <= value <= maximum else path
         case BoolType():
-            return None if type(value) is bool else path
+            return lambda value: None if type(value) is bool else path
+        case StringType(choices=()):
+            return lambda value: None if type(value) is str else path
         case StringType(choices=choices):
-            return None if type(value) is str and (not choices or value in choices) else path
+            known = frozenset(choices)
+            return lambda value: None if type(value) is str and value in known else path
+
+
+def _record(record: RecordType, path: str) -> _Test:
+    tests = tuple((each.name, _test(each.type, f"{path}.{each.name}")) for each in record.attributes)
+    optional = frozenset(each.name for each in record.attributes if not each.is_required)
+
+    def test(value: Any) -> str | None:
+        if type(value) is not dict:
+            return path
+        absent = 0
+        for name, inner in tests:
+            if name in value:
+                found = inner(value[name])
+                if found is not None:
+                    return found
+            elif name in optional:
+                absent += 1
+            else:
+                return f"{path}.{name}"
+        return None if len(value) == len(tests) - absent else path
+
+    return test

@@ -15,7 +15,7 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +69,7 @@ class _Loaded:
 class RegoWorker:
     """One worker process and the bundles it holds. Belongs to one event loop; not for two threads."""
 
-    def __init__(self, *, deadline_seconds: float = 1.0) -> None:
+    def __init__(self, *, deadline_seconds: float = 1.5) -> None:
         self._deadline = deadline_seconds
         self._bundles: dict[str, _Loaded] = {}
         self._slots = 0
@@ -102,7 +102,7 @@ class RegoWorker:
         self._slots += 1
         loaded = _Loaded(self._slots, rules)
         try:
-            built = await channel.ask(b"L", loaded.slot, _source(rules), within=_BUILD_SECONDS_MAX)
+            built = await channel.post(b"L", loaded.slot, _source(rules), within=_BUILD_SECONDS_MAX)
         except EngineUnavailable as error:
             raise PolicyFault("deny.rego: the engine does not survive it") from error
         if built is None:
@@ -113,7 +113,8 @@ class RegoWorker:
         """Forget a bundle that is no longer asked about."""
         loaded = self._bundles.pop(name, None)
         if loaded is not None and self._channel is not None:
-            await self._channel.ask(b"D", loaded.slot, b"", within=self._deadline)
+            with suppress(EngineUnavailable):  # A worker that is gone has forgotten it too.
+                await self._channel.post(b"D", loaded.slot, b"", within=self._deadline)
 
     async def decide(self, name: str, projection: bytes) -> RegoAnswer:
         """
@@ -121,19 +122,18 @@ class RegoWorker:
 
         Raises `EngineUnavailable` when no answer came within the deadline, from a worker that may be starting anew.
         """
-        loaded = self._bundles.get(name)
+        if self._channel is None:
+            await self._open_channel(self._deadline)
+        return await self.ask(name, projection)
+
+    def ask(self, name: str, projection: bytes) -> Awaitable[RegoAnswer]:
+        """As `decide`, but the question is on its way when this returns; the answer is awaited when it is needed."""
+        loaded, channel = self._bundles.get(name), self._channel
         if loaded is None:
-            raise EngineUnavailable("rego: the bundle is not loaded")
-        channel = self._channel or await self._open_channel(self._deadline)
-        text = await channel.ask(b"Q", loaded.slot, projection, within=self._deadline)
-        if text is None:
-            return RegoAnswer(errors=("failed",))
-        known = loaded.answers.get(text)
-        if known is None:
-            known = read(text, loaded.rules)
-            if len(loaded.answers) < _ANSWERS_KEPT_MAX:
-                loaded.answers[text] = known
-        return known
+            return _unavailable("rego: the bundle is not loaded")
+        if channel is None:
+            return self.decide(name, projection)
+        return _answer(loaded, channel.post(b"Q", loaded.slot, projection, within=self._deadline))
 
     async def _open_channel(self, within: float) -> _Channel:
         try:
@@ -171,8 +171,24 @@ class RegoWorker:
 
     async def _restore(self, channel: _Channel) -> None:
         for loaded in tuple(self._bundles.values()):
-            if await channel.ask(b"L", loaded.slot, _source(loaded.rules), within=_BUILD_SECONDS_MAX) is None:
+            if await channel.post(b"L", loaded.slot, _source(loaded.rules), within=_BUILD_SECONDS_MAX) is None:
                 raise EngineUnavailable("rego: a bundle that was built does not build again")
+
+
+async def _answer(loaded: _Loaded, coming: asyncio.Future[bytes | None]) -> RegoAnswer:
+    text = await coming
+    if text is None:
+        return RegoAnswer(errors=("failed",))
+    known = loaded.answers.get(text)
+    if known is None:
+        known = read(text, loaded.rules)
+        if len(loaded.answers) < _ANSWERS_KEPT_MAX:
+            loaded.answers[text] = known
+    return known
+
+
+async def _unavailable(message: str) -> RegoAnswer:
+    raise EngineUnavailable(message)
 
 
 def read(text: bytes, rules: RegoRules) -> RegoAnswer:
@@ -227,18 +243,27 @@ class _Channel(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
 
-    async def ask(self, kind: bytes, slot: int, body: bytes, *, within: float) -> bytes | None:
-        """The worker's answer, or None if it failed. Raises `EngineUnavailable` when there is none in time."""
-        if self.closed.is_set() or len(self._waiting) >= _IN_FLIGHT_MAX:
-            raise EngineUnavailable("rego: the worker is gone or full")
+    def post(self, kind: bytes, slot: int, body: bytes, *, within: float) -> asyncio.Future[bytes | None]:
+        """
+        Send a frame. The future has the worker's answer, or None if it failed.
+
+        It raises `EngineUnavailable` when there is none in time, or when the worker is gone or full already.
+        """
         waiting = _Waiting(self._loop.create_future(), self._loop.time() + within)
+        if self.closed.is_set() or len(self._waiting) >= _IN_FLIGHT_MAX:
+            waiting.answer.set_exception(EngineUnavailable("rego: the worker is gone or full"))
+            return waiting.answer
+        frame = _HEADER.pack(len(body), kind, slot) + body
+        if not self._waiting and self._transport is not None:
+            self._transport.write(frame)
+        else:  # One write for all that ask in this turn of the loop.
+            if not self._unsent:
+                self._loop.call_soon(self._flush)
+            self._unsent.append(frame)
         self._waiting.append(waiting)
-        if not self._unsent:
-            self._loop.call_soon(self._flush)  # One write for all that ask in this turn of the loop.
-        self._unsent.append(_HEADER.pack(len(body), kind, slot) + body)
         if self._watch is None:
             self._watch = self._loop.call_later(_WATCH_SECONDS, self._inspect)
-        return await waiting.answer
+        return waiting.answer
 
     def close(self) -> None:
         """Give up on the worker. Idempotent."""

@@ -80,9 +80,13 @@ class RecordType:
 ValueType = LongType | BoolType | StringType | RecordType
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ActionType:
-    """What a question about one tool looks like. Principal types are Agent and Person for every action."""
+    """
+    What a question about one tool looks like. Principal types are Agent and Person for every action.
+
+    Equal only to itself, so that what is compiled from it can be kept by it; two schemas are compared by digest.
+    """
 
     name: str
     groups: tuple[str, ...]

@@ -2,7 +2,8 @@
 
 `encode` equals `proofs.canonical.encode` byte for byte, refusals included (property test). orjson sorts and escapes as
 the profile does for ASCII; what its output cannot rule out (a float, a null that was NaN, a key outside the profile,
-text that needs NFC) takes the slow way, which decides.
+text that needs NFC) takes the slow way, which decides. Objects that are no JSON at all are not told apart: orjson
+writes a UUID as its text.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _OPTIONS = (
     | orjson.OPT_PASSTHROUGH_SUBCLASS
 )
 
-# May match inside a string, which costs time only; never misses a float, a null or a key outside the profile.
-_DOUBTFUL = re.compile(rb'[0-9][.eE]|null|[{,]"(?![A-Za-z_][A-Za-z0-9_]{0,63}":)(?:[^"\\]|\\.)*":')
+# May match inside a string, which costs time only; never misses a float, a null, a NUL or a key outside the profile.
+_DOUBTFUL = re.compile(rb'[0-9][.eE]|null|\\u|[{,]"(?![A-Za-z_][A-Za-z0-9_]{0,63}":)(?:[^"\\]|\\.)*":')
 _DEPTH_SURE = 32
 """Fewer brackets than this cannot nest deeper than the parser admits."""
 

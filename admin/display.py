@@ -35,7 +35,8 @@ COLOURS = {
 }
 EXITS = {
     "executed": Exit.DONE,
-    "permitted": Exit.DONE,
+    "permit": Exit.DONE,
+    "needs_approval": Exit.PARKED,
     "parked": Exit.PARKED,
     "executing": Exit.IN_DOUBT,
     "in_doubt": Exit.IN_DOUBT,
@@ -86,7 +87,7 @@ def call(answered: Answered, *, as_json: bool) -> Exit:
     if answered.status >= 400:
         _say_next(next_steps.step(found, answered.status))
         return _exit_of(answered.status)
-    state = str(found.get("status", ""))
+    state = str(found.get("verdict") or found.get("status", ""))  # A dry run says what would become of the call.
     if state == "in_doubt":
         _say_next(next_steps.step({**found, "reason": "in_doubt"}, 504))
     return EXITS.get(state, Exit.DONE if not state else Exit.NO)
@@ -133,7 +134,11 @@ def _call_rows(found: Mapping[str, Any], answered: Answered) -> Iterable[tuple[s
     receipt = found.get("receipt") or {}
     yield "call", found.get("call")
     yield "status", found.get("reason") if answered.status >= 400 else found.get("status")
+    yield "verdict", found.get("verdict")
+    yield "reason", found.get("reason") if answered.status < 400 else None
     yield "detail", found.get("detail")
+    for fault in found.get("faults") or ():
+        yield "fault", f"{fault.get('pointer')}: expected {fault.get('expected')}"
     yield "tool", found.get("tool")
     yield "arguments", found.get("arguments")
     yield "result", found.get("result")
@@ -159,6 +164,8 @@ def _checks(found: Mapping[str, Any]) -> None:
 
 
 def _needs(found: Mapping[str, Any]) -> None:
+    if not found.get("call"):
+        return
     for need in found.get("needs") or []:
         role, persons = need.get("role"), need.get("persons")
         _say_next(f"{persons} person(s) with role {role}: `lockgate approve {found.get('call')} --as role:{role}`")

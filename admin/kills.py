@@ -13,7 +13,7 @@ from admin.options import Asked, Key, Reason, remote
 app = typer.Typer(help="Stop an agent, a tool, a tenant or everything; let it go again.", no_args_is_help=True)
 
 Scope = Annotated[str, typer.Argument(help="agent, tool, tenant or everything.", show_default=False)]
-Target = Annotated[str, typer.Argument(help="Id of the agent, name of the tool or tenant.", show_default=False)]
+Target = Annotated[str, typer.Argument(help="Id of the agent, name of the tool or tenant; * for all.")]
 
 
 @app.command()
@@ -21,7 +21,7 @@ Target = Annotated[str, typer.Argument(help="Id of the agent, name of the tool o
 def engage(
     asked: Asked,
     scope: Scope,
-    target: Target = "all",
+    target: Target = "*",
     because: Annotated[str, typer.Option(help="Why, for the record.", show_default=False)] = "stopped by an operator",
     reason: Reason = "",
     key: Key = "",
@@ -37,7 +37,7 @@ def engage(
 def release(
     asked: Asked,
     scope: Scope,
-    target: Target = "all",
+    target: Target = "*",
     approval: Annotated[
         list[str] | None, typer.Option(help="Approval id; may be repeated.", show_default=False)
     ] = None,

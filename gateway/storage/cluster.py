@@ -93,9 +93,18 @@ class Cluster:
         """
         runner = places.account(account)
         home = places.prepare(home, runner)
-        lock = _lock(home / "owner.lock")
-        if lock is None:
-            return cls._attach(home)
+        deadline = time.monotonic() + START_SECONDS
+        while (lock := _lock(home / "owner.lock")) is None:
+            # The owner may still be starting, or be dying: then the lock is ours on one of the next rounds.
+            if (guest := cls._attach(home)) is not None:
+                return guest
+            if time.monotonic() > deadline:
+                owner = (home / "owner.lock").read_text().strip() or "unknown"
+                raise ClusterFailed(
+                    f"cluster `{home}`: process {owner} owns it and does not get it running: end that process,"
+                    " or set LOCKGATE_DATA to another place"
+                )
+            time.sleep(TICK_SECONDS)
         try:
             return cls._own(home, runner, lock)
         except BaseException:
@@ -205,18 +214,15 @@ class Cluster:
         return made
 
     @classmethod
-    def _attach(cls, home: Path) -> Cluster:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            socket = _read_connection(home)
-            if socket is not None:
-                return cls(home, socket, None)
-            time.sleep(TICK_SECONDS)
-        owner = (home / "owner.lock").read_text().strip() or "unknown"
-        raise ClusterFailed(
-            f"cluster `{home}`: process {owner} owns it and does not get it running: end that process,"
-            " or set LOCKGATE_DATA to another place"
-        )
+    def _attach(cls, home: Path) -> Cluster | None:
+        socket = _read_connection(home)
+        if socket is None:
+            return None
+        guest = cls(home, socket, None)
+        # An owner that was just killed leaves its file behind for a moment, but answers no more.
+        with suppress(connections.DatabaseUnavailable), guest._superuser():
+            return guest
+        return None
 
     def _superuser(self, database: str = "postgres") -> Connection:
         return connections.connect(self.url(database, SUPERUSER))

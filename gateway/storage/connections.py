@@ -100,7 +100,7 @@ def tenant_array(tenants: Sequence[str]) -> str:
 
 def reason(error: psycopg.Error) -> str:
     """What went wrong, in the server's words, without values: detail lines may quote rows."""
-    told = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[-1]
+    told = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
     return told.strip()
 
 

@@ -64,7 +64,9 @@ def sign(
     environment = asked.options.environment or ("" if key_file else "dev")
     if not environment:
         raise CommandError("the environment is part of the signature", "say --environment dev or prod")
-    tenant = asked.options.tenant or "system"
+    tenant = asked.options.tenant or (asked.session().tenant if asked.options.identity else "")
+    if not tenant:
+        raise CommandError("a bundle is made for one tenant", "say --tenant, or --as somebody of it")
     now = datetime.now(UTC)
     bundle = writing.compose(folder, tenant=tenant, environment=environment, revision=revision, days=days, now=now)
     signed = writing.sign(bundle, key)

@@ -127,3 +127,38 @@ def test_every_tool_is_in_the_catalogue_page() -> None:
 
     declared = {path.stem for path in (ROOT / "tool_registry" / "catalogue").glob("*.yaml")}
     assert {tool for tool in declared if f"`{tool}`" not in page} == set()
+
+
+def literals(pattern: str) -> set[str]:
+    """Text in the gateway's sources that matches, by its first group."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in python_files("gateway"))
+    return set(re.findall(pattern, sources))
+
+
+def test_every_metric_is_documented() -> None:
+    """
+    docs/operations.md says what each figure of /metrics means.
+    """
+    page = (ROOT / "docs" / "operations.md").read_text()
+
+    assert {metric for metric in literals(r'"(lockgate_[a-z_]+)",') if f"`{metric}`" not in page} == set()
+
+
+def test_every_log_event_is_documented() -> None:
+    """
+    docs/operations.md says what each event of the log means.
+    """
+    page = (ROOT / "docs" / "operations.md").read_text()
+
+    events = literals(r'log\(\)\.(?:debug|info|warning|error|exception)\(\s*"([a-z_]+)"')
+    assert {event for event in events if f"`{event}`" not in page} == set()
+
+
+def test_every_route_is_documented() -> None:
+    """
+    docs/http.md has a row for every route.
+    """
+    page = (ROOT / "docs" / "http.md").read_text()
+
+    routes = literals(r'"(/v1/[a-z_/{}]+|/healthz|/readyz|/metrics)"')
+    assert {route for route in routes if route not in page} == set()

@@ -60,6 +60,10 @@ class Solver:
         finally:
             self._solver.pop()
 
+    def bound(self, resources: int) -> None:
+        """Let every further check give up earlier."""
+        self._solver.set("rlimit", resources)
+
     def values(self) -> dict[int, int]:
         """The assignment of the last satisfiable check by symbol number. Symbols that do not matter are 0."""
         return {number: self._number(sort, symbol) for number, (sort, symbol) in self._symbols.items()}

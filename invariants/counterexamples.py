@@ -29,7 +29,6 @@ _TEXTS: Mapping[tuple[str, ...], str] = {
     ("context", "environment"): "prod",
     ("context", "tenant"): "tenant-a",
     ("context", "reason_code"): "reason",
-    ("principal", "id"): "agent_1",
 }
 
 
@@ -66,10 +65,6 @@ class _Simplifier:
 
     def question(self) -> Question:
         vocabulary = self._obligation.vocabulary
-        names = vocabulary.names
-        kind = next(
-            names[self._values[symbol.number]] for symbol in vocabulary.symbols if symbol.path == ("principal", "type")
-        )
         roles = tuple(
             sorted(
                 symbol.path[1]
@@ -80,7 +75,7 @@ class _Simplifier:
         # The context first: it knows better names for what resource and principal may share with it.
         context = self._record(vocabulary.action.context, ("context",))
         return Question(
-            principal=Entity(type=kind, id=self._text(("principal", "id"))),
+            principal=Entity(type=self._principal_type(), id=self._text(("principal", "id"))),
             roles=roles,
             action=vocabulary.action.name,
             resource=Entity(type=vocabulary.action.resource_type, id=self._text(("resource", "id"))),
@@ -147,10 +142,15 @@ class _Simplifier:
                 # An agent that is registered for the tool is the ordinary case; all else is simpler when absent.
                 yield from (1, 0) if symbol.path[-1] == "registered" else (0, 1)
 
+    def _principal_type(self) -> str:
+        return self._obligation.vocabulary.names[self._value(("principal", "type"))]
+
     def _number(self, text: str) -> int:
         return self._obligation.vocabulary.name(text).payload or 0
 
     def _sample(self, path: tuple[str, ...]) -> str:
+        if path == ("principal", "id"):
+            return "per_1" if self._principal_type() == "Person" else "agent_1"
         return _TEXTS.get(path) or self._samples.get(path[-1]) or f"{path[-1]}_1"
 
     def _record(self, record: RecordType, path: tuple[str, ...]) -> dict[str, Any]:
@@ -200,4 +200,6 @@ def _rank(symbol: Symbol) -> tuple[int, int, tuple[str, ...]]:
     first = symbol.path[0]
     second = symbol.path[1] if first == "context" else ""
     place = _CONTEXT_ORDER.index(second) if second in _CONTEXT_ORDER else len(_CONTEXT_ORDER)
+    if symbol.path == ("principal", "type"):
+        place = -1
     return _ORDER.index(first), place, symbol.path

@@ -16,7 +16,7 @@ from policies.errors import PolicyFault
 from policies.fitting import misfit
 from policies.projection import Projector
 from policies.questions import Question
-from policies.rego import RegoAnswer, RegoWorker
+from policies.rego import RegoWorker
 from policies.schema import CedarSchema, generate
 from tool_registry.contracts import Contract, Family
 
@@ -49,14 +49,14 @@ class Decider:
         Raises `EngineUnavailable` when an engine gave no answer.
         """
         if misfit(question, self.schema.typed) is not None:
-            return Decision(verdict=Verdict.ERROR, reason="policy_error", rules=(), errors=("question:misfit",))
+            return _unasked("misfit")
         projector = self._projectors.get(question.action)
         if projector is None:
             return join(self.engine.decide(question), None)
         try:
             projection = projector.encode(question)
         except PolicyFault:
-            return join(self.engine.decide(question), RegoAnswer(errors=("not_plain",)))
+            return _unasked("not_plain")
         # Asked first, awaited last: the worker evaluates while this process is in Cedar.
         narrowing = self._worker.ask(self.bundle.digest, projection)
         granted = self.engine.decide(question)
@@ -69,3 +69,7 @@ class Decider:
     def needs(self, question: Question) -> Needs | None:
         """The smallest approvals with which Cedar would permit; None when none would."""
         return needs(question, self.permits)
+
+
+def _unasked(cause: str) -> Decision:
+    return Decision(verdict=Verdict.ERROR, reason="policy_error", rules=(), errors=(f"question:{cause}",))

@@ -77,6 +77,11 @@ class RegoWorker:
         self._ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """The worker that answers now, for whoever watches processes. None while one starts."""
+        return None if self._channel is None else self._channel.pid
+
     async def start(self) -> None:
         """Start the worker and keep one running until `close`. Returns when it answers."""
         self._keeper = asyncio.create_task(self._keep(), name="rego-keeper")

@@ -1,0 +1,189 @@
+"""All engines and the reference agree: slicing, cutting, joining and the worker change no decision."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import cedarpy
+import pytest
+
+from policies import bundles
+from policies.cedar import Engine, EngineAnswer, RuleHit
+from policies.decider import Decider
+from policies.decisions import Decision, join
+from policies.fitting import misfit
+from policies.questions import APPROVER_ROLES, ROLES, Question
+from policies.rego import RegoAnswer, RegoWorker
+from policies.schema import BoolType, LongType, RecordType, StringType, ValueType
+from tests.world.bundles import ask, bundle, cedar_schema, contracts, with_worker
+
+SEED = 20261120
+QUESTIONS = 600
+
+
+def reference(cedar: str, errors: int, forbids: int, denies: int, rego_errors: int, *, is_governance: bool) -> str:
+    """
+    The fifteen-line decider: what a joined verdict is, written from the design and from nothing else.
+    """
+    if is_governance:
+        denies = rego_errors = 0
+    if cedar not in ("Allow", "Deny"):
+        return "policy_error"
+    if errors + rego_errors:
+        return "policy_error"
+    if forbids + denies:
+        return "policy_denied"
+    if cedar == "Deny":
+        return "not_permitted"
+    return "permit"
+
+
+@pytest.mark.parametrize("is_governance", [False, True])
+def test_joined_verdict_agrees_with_the_reference(is_governance: bool) -> None:
+    """
+    C15 (in part): over every combination of answers, the joined verdict is the reference's.
+    """
+    permit = RuleHit(engine="cedar", id="p", effect="permit")
+    forbid = RuleHit(engine="cedar", id="f", effect="forbid")
+    deny = RuleHit(engine="rego", id="d", effect="deny")
+    different = []
+    for errors in (0, 1):
+        for raw, hits in (("Allow", (permit,)), ("Deny", ()), ("Deny", (forbid,)), ("NoDecision", ())):
+            for denies in (0, 1):
+                for rego_errors in (0, 1):
+                    erred = ("x",) * errors or (("no_decision",) if raw == "NoDecision" else ())
+                    cedar = EngineAnswer(allowed=raw == "Allow" and not erred, rules=hits, errors=erred)
+                    rego = RegoAnswer(deny=(deny,) * denies, errors=("undefined",) * rego_errors)
+                    joined = join(cedar, None if is_governance else rego)
+                    forbids = sum(hit.effect == "forbid" for hit in hits)
+                    expected = reference(raw, errors, forbids, denies, rego_errors, is_governance=is_governance)
+                    if (joined.reason or "permit") != expected or joined.verdict.value == "permit" != expected:
+                        different.append((raw, errors, forbids, denies, rego_errors, joined))
+
+    assert different == []
+
+
+def drawn(value: ValueType, draw: random.Random) -> Any:
+    """A value of the type, near the edges more often than a fair draw would be."""
+    match value:
+        case RecordType(attributes=attributes):
+            return {each.name: drawn(each.type, draw) for each in attributes}
+        case LongType(minimum=low, maximum=high):
+            near = [low, high, 0, 1, 44, 45, 1499, 1500, 5000, 5001, 50_000, 86_400, draw.randint(low, high)]
+            return min(max(draw.choice(near), low), high)
+        case BoolType():
+            return draw.random() < 0.5
+        case StringType(choices=choices):
+            return draw.choice(choices) if choices else draw.choice(["x", "usr_1", "usr_platform", "retired"])
+
+
+def random_question(draw: random.Random) -> Question:
+    """Any question that fits the schema, about any tool, by anybody."""
+    name = draw.choice(sorted(contracts()))
+    roles = tuple(sorted(draw.sample(ROLES, draw.randint(0, 3))))
+    who = "agent/retired" if draw.random() < 0.05 else "agent/a"
+    is_agent = draw.random() < 0.5
+    context = drawn(cedar_schema().typed.actions[name].context, draw)
+    context["now"] = draw.choice([1577750399, 1577750400, 1577922999, 1577923000, 1767225600])
+    return ask(who if is_agent else "person/p", name, () if is_agent else roles, **context)
+
+
+QUESTIONS_DRAWN = [random_question(random.Random(SEED + number)) for number in range(QUESTIONS)]
+
+
+def unsliced(question: Question) -> tuple[str, list[str]]:
+    """The engine asked the plain way: all policies as text, the whole context, validated against the schema."""
+    request = {
+        "principal": {"type": question.principal.type, "id": question.principal.id},
+        "action": {"type": "Action", "id": question.action},
+        "resource": {"type": question.resource.type, "id": question.resource.id},
+        "context": json.dumps(question.context),
+    }
+    parents = [{"type": "Role", "id": role} for role in question.roles]
+    principal = {"uid": request["principal"], "attrs": {}, "parents": parents}
+    answer = cedarpy.is_authorized(request, POLICIES, [principal], schema=SCHEMA)
+    return answer.decision.value, sorted(answer.diagnostics.id_annotations_by_reason.values())
+
+
+POLICIES = cedarpy.PolicySet.from_str(bundles.base()["policies"])
+SCHEMA = cedarpy.Schema.from_str(cedar_schema().text)
+
+
+def test_slicing_and_cutting_change_no_decision() -> None:
+    """
+    Each random question gets the same answer from the same rules as from the whole policy set over the whole context.
+    """
+    engine = Engine(bundle().policies, cedar_schema())
+    fitting = [each for each in QUESTIONS_DRAWN if misfit(each, cedar_schema().typed) is None]
+
+    different = []
+    for question in fitting:
+        answer = engine.decide(question)
+        decision, rules = unsliced(question)
+        if (answer.allowed, sorted(hit.id for hit in answer.rules)) != (decision == "Allow", rules):
+            different.append((question, answer, decision, rules))
+        assert engine.raw_allow(question) == (decision == "Allow")
+
+    assert len(fitting) == QUESTIONS
+    assert different == []
+
+
+def narrowed_by_hand(question: Question) -> set[str]:
+    """What the base bundle's Rego says, in Python."""
+    data = bundles.base()["data"]
+    risk, now = question.context["risk"], question.context["now"]
+    found = set()
+    for window in data["freezes"]:
+        is_named = "*" in window["tools"] or question.action in window["tools"]
+        if risk > 0 and window["begins"] <= now < window["ends"] and is_named:
+            found.add("change-freeze")
+    if question.principal.id in data["denied"]["principals"]:
+        found.add("denied-principal")
+    resource = {"type": question.resource.type, "id": question.resource.id}
+    if risk > 0 and resource in data["denied"]["resources"]:
+        found.add("denied-resource")
+    return found
+
+
+def test_worker_agrees_with_the_rules_written_by_hand() -> None:
+    """
+    Through the projection, the socket and the embedded engine, each random question is denied by the same rules.
+    """
+
+    async def story(worker: RegoWorker) -> list[Decision]:
+        decider = Decider(bundle(), contracts().values(), worker)
+        await decider.load()
+        return [await decider.decide(each) for each in QUESTIONS_DRAWN]
+
+    decided = with_worker(story)
+
+    different = []
+    for question, decision in zip(QUESTIONS_DRAWN, decided, strict=True):
+        is_governance = contracts()[question.action].family.value == "governance"
+        expected = set() if is_governance else narrowed_by_hand(question)
+        if {hit.id for hit in decision.rules if hit.engine == "rego"} != expected:
+            different.append((question, decision, expected))
+    assert different == []
+    assert any(hit.engine == "rego" for decision in decided for hit in decision.rules)
+
+
+def test_more_approvals_never_refuse() -> None:
+    """
+    Adding a person of any role never turns a permit of the base bundle into a refusal: the search for approvals
+    relies on it.
+    """
+    engine = Engine(bundle().policies, cedar_schema())
+    permitted = [each for each in QUESTIONS_DRAWN if engine.decide(each).allowed]
+
+    refused = []
+    for question in permitted:
+        counts = question.context["approvals"]
+        for name in ("persons", *APPROVER_ROLES):
+            more = question.with_approvals({**counts, name: min(counts[name] + 1, 3)})
+            if not engine.decide(more).allowed:
+                refused.append((question, name))
+
+    assert permitted
+    assert refused == []

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,104 +14,17 @@ from typing import Any
 import httpx2
 import pytest
 
-from deploy.demo.backoffice import launch, seeds
+from deploy.demo.backoffice import seeds
 from deploy.demo.backoffice.facts import SOURCES, count_claims
 from deploy.demo.backoffice.launch import Backoffice
 from deploy.demo.backoffice.operations import OPERATIONS
 from deploy.demo.backoffice.seeds.shop import BANNED_CLAIMS
 from deploy.demo.backoffice.views import VIEWS
 from gateway.storage.cluster import Cluster
+from tests.world.backoffice import DEADLINE_MS, Client, Grounds, journal_ids, new_effect, new_grounds
 from tool_registry.contracts import Contract, Effect, FactSource
 from tool_registry.registry import load_catalogue
 from tool_registry.shapes import compile_shape
-
-DEADLINE_MS = 5_000
-_numbers = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A tenant's way in."""
-
-    shop: Backoffice
-    tenant: str = "acme"
-    http: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=20))
-
-    def run(
-        self,
-        tool: str,
-        arguments: Mapping[str, Any],
-        *,
-        effect: str = "",
-        fence: int = 1,
-        deadline_ms: int = DEADLINE_MS,
-        reason_code: str = "test",
-    ) -> httpx2.Response:
-        headers = {
-            "Lockgate-Tenant": self.tenant,
-            "Idempotency-Key": effect or new_effect(),
-            "Lockgate-Fence": str(fence),
-            "Lockgate-Deadline": str(int(time.time() * 1000) + deadline_ms),
-        }
-        body = {"arguments": arguments, "reason_code": reason_code}
-        return self.http.post(f"{self.shop.url}/operations/{tool}", json=body, headers=headers)
-
-    def refund(self, order_id: str, amount_cents: int, **options: Any) -> httpx2.Response:
-        return self.run("issue_refund", {"order_id": order_id, "amount_cents": amount_cents}, **options)
-
-    def get(self, path: str, **headers: str) -> httpx2.Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.http.get(self.shop.url + path, headers={"Lockgate-Tenant": self.tenant, **named})
-
-    def post(self, path: str, body: object) -> httpx2.Response:
-        return self.http.post(self.shop.url + path, json=body, headers={"Lockgate-Tenant": self.tenant})
-
-    def rows(self, table: str, **wanted: str) -> list[dict[str, Any]]:
-        answer = self.http.get(
-            f"{self.shop.url}/state/{table}",
-            params={**wanted, "limit": "1000"},
-            headers={"Lockgate-Tenant": self.tenant},
-        )
-        rows: list[dict[str, Any]] = answer.json()["rows"]
-        return rows
-
-    def order(self, number: int) -> dict[str, Any]:
-        """A seeded order, counted from the tenant's first."""
-        (row,) = self.rows("orders", id=f"ord_{seeds.TENANTS[self.tenant] + number}")
-        return row
-
-
-@dataclass(frozen=True, slots=True)
-class Grounds:
-    """A database and a place for the journal, on which back offices are started one after another."""
-
-    url: str
-    directory: Path
-
-    @property
-    def journal(self) -> Path:
-        return self.directory / "journal.jsonl"
-
-    def start(self, **options: Any) -> Backoffice:
-        return launch.start(self.url, journal=self.journal, ready_file=self.directory / "ready.json", **options)
-
-
-def new_effect() -> str:
-    return f"call_{next(_numbers):032x}"
-
-
-def journal_ids(journal: Path) -> Counter[str]:
-    return Counter(json.loads(line)["effect_id"] for line in journal.read_bytes().splitlines())
-
-
-def applied_ids(client: Client) -> set[str]:
-    return {row["effect_id"] for row in client.rows("effects", state="applied")}
-
-
-def new_grounds(cluster: Cluster, directory: Path) -> Grounds:
-    name = f"backoffice_{next(_numbers)}"
-    cluster.create_database(name, role="backoffice")
-    return Grounds(url=cluster.url(name, "backoffice"), directory=directory)
 
 
 @pytest.fixture
@@ -499,153 +406,6 @@ def test_foreign_host_name_is_refused(acme: Client) -> None:
     answer = acme.get("/facts/order/ord_1001", Host="shop.example.com")
 
     assert answer.status_code == 400
-
-
-# --- the journal agrees, whatever happens ----------------------------------------------------------------------------
-
-
-def test_killed_under_load_loses_and_doubles_nothing(grounds: Grounds) -> None:
-    """
-    Killed three times under eight clients who retry: journal and effects name the same ids, each once, and every
-    acknowledged effect is among them.
-    """
-    acknowledged: set[str] = set()
-    stop = threading.Event()
-    live = [grounds.start()]
-
-    def refund_for_ever(worker: int) -> None:
-        http = httpx2.Client(timeout=5)
-        for number in itertools.count():
-            effect = f"load-{worker}-{number}"
-            while not stop.is_set():
-                with contextlib.suppress(httpx2.HTTPError):
-                    order_id = f"ord_{1001 + number % 50}"
-                    if Client(live[0], http=http).refund(order_id, 1, effect=effect).status_code == 200:
-                        acknowledged.add(effect)
-                        break
-                    if live[0].process.poll() is None:
-                        break  # A definite no: this order is refunded whole.
-            if stop.is_set():
-                return
-
-    with ThreadPoolExecutor(8) as pool:
-        workers = [pool.submit(refund_for_ever, worker) for worker in range(8)]
-        for _ in range(3):
-            time.sleep(0.4)
-            live[0].kill()
-            live[0] = grounds.start()
-        stop.set()
-        for worker in workers:
-            worker.result()
-
-    with live[0]:
-        client = Client(live[0])
-        written = journal_ids(grounds.journal)
-        refunds = Counter(row["effect_id"] for row in client.rows("refunds") if row["effect_id"])
-    assert len(acknowledged) > 50
-    assert set(written.values()) == {1}
-    assert acknowledged <= set(written)
-    assert written == refunds or len(refunds) == 1000  # The list of rows ends there.
-
-
-@pytest.mark.parametrize("lost_bytes", [1, 40, 10_000], ids=["newline", "torn line", "all lines"])
-def test_journal_is_completed_at_start(grounds: Grounds, lost_bytes: int) -> None:
-    """
-    Killed after the commit, before or within the journal's line: the next start writes exactly what is missing.
-    """
-    with grounds.start() as running:
-        client = Client(running)
-        answers = [client.refund("ord_1001", cents, effect=f"effect-{cents}").json() for cents in (1, 2, 3)]
-        running.kill()
-    before = grounds.journal.read_bytes()
-    grounds.journal.write_bytes(before[: max(0, len(before) - lost_bytes)])
-
-    with grounds.start() as running:
-        again = Client(running).refund("ord_1001", 3, effect="effect-3").json()
-
-    assert grounds.journal.read_bytes() == before
-    assert again == answers[-1]
-
-
-def test_journal_of_another_database_is_refused(grounds: Grounds, capfd: pytest.CaptureFixture[str]) -> None:
-    """
-    A journal with effects that the database never saw stops the start, and the message says what to do.
-    """
-    grounds.journal.write_text('{"effect_id":"call_0","tool":"x","arguments":{},"at":"2026-01-01T00:00:00.000Z"}\n')
-
-    with pytest.raises(launch.StartFailed):
-        grounds.start()
-
-    assert "--reset" in capfd.readouterr().err
-
-
-def test_one_process_owns_a_database(grounds: Grounds, capfd: pytest.CaptureFixture[str]) -> None:
-    """
-    A second back office on a database that is in use does not start, and the first goes on.
-    """
-    with grounds.start() as running:
-        with pytest.raises(launch.StartFailed):
-            launch.start(
-                grounds.url, journal=grounds.directory / "other.jsonl", ready_file=grounds.directory / "other.json"
-            )
-
-        assert Client(running).refund("ord_1001", 1).status_code == 200
-    assert "another back office" in capfd.readouterr().err
-
-
-def test_state_survives_a_restart_and_reset_starts_anew(grounds: Grounds) -> None:
-    """
-    Rows outlive the process; `--reset` brings back the first day and an empty journal.
-    """
-    with grounds.start() as running:
-        Client(running).refund("ord_1001", 999)
-
-    with grounds.start() as running:
-        kept = Client(running).order(0)["refunded_cents"]
-    with grounds.start(reset=True) as running:
-        fresh = Client(running).order(0)["refunded_cents"]
-
-    assert (kept, fresh) == (999, 0)
-    assert grounds.journal.read_bytes() == b""
-
-
-def test_ends_cleanly_when_asked(grounds: Grounds) -> None:
-    """
-    SIGTERM ends it with status 0, even while a request hangs.
-    """
-    running = grounds.start(faults=True)
-    client = Client(running)
-    client.post("/faults", {"tool": "issue_refund", "mode": "hang_after"})
-
-    with ThreadPoolExecutor(1) as pool:
-        hanging = pool.submit(client.refund, "ord_1001", 1)
-        time.sleep(0.3)
-        status = running.stop()
-
-    assert status == 0
-    assert hanging.exception() is not None or hanging.result().status_code >= 500
-
-
-def test_ends_with_its_parent(grounds: Grounds) -> None:
-    """
-    When the process that started it is killed, it goes too, and the database is free again.
-    """
-    script = (
-        "import sys, time; from pathlib import Path; from deploy.demo.backoffice import launch\n"
-        "launch.start(sys.argv[1], journal=Path(sys.argv[2]), ready_file=Path(sys.argv[3])); time.sleep(60)"
-    )
-    ready_file = grounds.directory / "ready.json"
-    arguments = [sys.executable, "-c", script, grounds.url, str(grounds.journal), str(ready_file)]
-    parent = subprocess.Popen(arguments, cwd=launch.ROOT)
-    while not ready_file.exists():
-        time.sleep(0.02)
-    url = json.loads(ready_file.read_text())["url"]
-
-    parent.kill()
-    parent.wait()
-
-    with grounds.start(), pytest.raises(httpx2.ConnectError):
-        httpx2.get(f"{url}/healthz")
 
 
 # --- faults on demand ------------------------------------------------------------------------------------------------

@@ -7,20 +7,23 @@ completes the journal, and that effect would be missing from it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
+T = TypeVar("T")
 Row = dict[str, Any]
 Cursor = psycopg.AsyncCursor[Row]
 
 APPLICATION = "lockgate-backoffice"
 OWNER_LOCK = 0x10C6_6A7E  # Any fixed number: advisory locks are counted per database.
 OWNER_WAIT_SECONDS = 5.0  # A dead predecessor's connection is noticed by the server well within this.
+
+READS_MAX = 3  # A dead connection takes the other idle ones with it, so the second try has a fresh one.
 
 # A row locked by a hung transaction must not hold its neighbours for ever; one business operation takes milliseconds.
 SESSION_OPTIONS = (
@@ -80,6 +83,14 @@ class Pool:
         if connection.broken:  # The server went away, so the idle ones are dead as well.
             await self.close()
         await connection.close()
+
+
+async def read_again(read: Callable[[], Awaitable[T]]) -> T:
+    """Run something that changes nothing, again when its connection turns out to have died while it was idle."""
+    for _ in range(READS_MAX - 1):
+        with suppress(psycopg.OperationalError):
+            return await read()
+    return await read()
 
 
 async def own(url: str) -> psycopg.AsyncConnection[Row]:

@@ -23,7 +23,7 @@ from typing import Any
 
 import psycopg
 
-from deploy.demo.backoffice.connections import CommitUnknown, Cursor, Pool, Row
+from deploy.demo.backoffice.connections import CommitUnknown, Cursor, Pool, Row, read_again
 from deploy.demo.backoffice.journal import Journal, JournalUnusable
 
 ATTEMPTS_MAX = 3  # A deadlock's victim, or a connection that died while idle; a third failure is no accident.
@@ -158,15 +158,18 @@ class Effects:
         """
         async with self._turn(effect_id):
             try:
-                async with self._pool.transaction() as cursor:
-                    if fence is not None:
-                        await _raise_fence(cursor, effect_id, tenant, fence)
-                    row = await _read(cursor, effect_id, tenant)
+                row = await read_again(lambda: self._find(effect_id, tenant, fence))
             except (psycopg.OperationalError, CommitUnknown) as error:
                 raise Unavailable("the database does not answer") from error
         if row is None or row["state"] == "open":
             return NotApplied()
         return _recorded(row)
+
+    async def _find(self, effect_id: str, tenant: str, fence: int | None) -> Row | None:
+        async with self._pool.transaction() as cursor:
+            if fence is not None:
+                await _raise_fence(cursor, effect_id, tenant, fence)
+            return await _read(cursor, effect_id, tenant)
 
     async def _attempt(self, instruction: Instruction) -> Answer:
         try:

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from deploy.demo.backoffice import facts, faults, requests, state, views
-from deploy.demo.backoffice.connections import CommitUnknown, Pool
+from deploy.demo.backoffice.connections import CommitUnknown, Pool, read_again
 from deploy.demo.backoffice.effects import Applied, Effects, Refusal, Refused, Unavailable, text
 from deploy.demo.backoffice.journal import JournalUnusable
 from deploy.demo.backoffice.operations import OPERATIONS
@@ -106,20 +106,15 @@ class _Routes:
             raise Refusal("malformed_arguments", status=422)
         fault = self._switches.take(f"views/{tool}")
         await faults.before(fault)
-        result = await views.read(self._pool, tenant=requests.tenant_of(request), tool=tool, arguments=dict(pairs))
+        tenant = requests.tenant_of(request)
+        result = await read_again(lambda: views.read(self._pool, tenant=tenant, tool=tool, arguments=dict(pairs)))
         return await faults.after(fault, _json(text(result)))
 
     async def state(self, request: Request) -> Response:
-        return _json(
-            text(
-                await state.read(
-                    self._pool,
-                    tenant=requests.tenant_of(request),
-                    table=request.path_params["table"],
-                    wanted=dict(request.query_params),
-                )
-            )
-        )
+        tenant, table = requests.tenant_of(request), request.path_params["table"]
+        wanted = dict(request.query_params)
+        rows = await read_again(lambda: state.read(self._pool, tenant=tenant, table=table, wanted=wanted))
+        return _json(text(rows))
 
     async def switch(self, request: Request) -> Response:
         self._switches.switch(await requests.read_json(request))
@@ -133,7 +128,7 @@ class _Routes:
     async def _answer_facts(self, group: str, read: Callable[[], Awaitable[dict[str, Any]]]) -> Response:
         fault = self._switches.take(f"facts/{group}")
         await faults.before(fault)
-        answer = await read()
+        answer = await read_again(read)
         if fault is not None and fault.mode is faults.Mode.STALE:
             answer["at_ms"] -= int(fault.seconds * 1000)
         return await faults.after(fault, _json(text(answer)))

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from policies.cedar import RuleHit
 from policies.errors import EngineUnavailable, PolicyFault
@@ -277,8 +277,7 @@ class _Channel(asyncio.Protocol):
         self.connection_lost(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket's transport is one
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class does not say that it is one.
 
     def data_received(self, data: bytes) -> None:
         buffer = self._received

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 import cedarpy
 import pytest
+import uvloop
 
 from policies import bundles
 from policies.cedar import Engine, EngineAnswer, RuleHit
@@ -167,6 +170,27 @@ def test_worker_agrees_with_the_rules_written_by_hand() -> None:
             different.append((question, decision, expected))
     assert different == []
     assert any(hit.engine == "rego" for decision in decided for hit in decision.rules)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_worker_serves_both_event_loops(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """
+    The gateway's event loop and the standard one get the same answers, many in flight.
+    """
+
+    async def story() -> list[str]:
+        worker = RegoWorker(deadline_seconds=5.0)
+        await worker.start()
+        decider = Decider(bundle(), contracts().values(), worker)
+        await decider.load()
+        decided = await asyncio.gather(*(decider.decide(each) for each in QUESTIONS_DRAWN[:100]))
+        await worker.close()
+        return [each.verdict.value for each in decided]
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        verdicts = runner.run(story())
+
+    assert set(verdicts) <= {"permit", "deny"}
 
 
 def test_more_approvals_never_refuse() -> None:

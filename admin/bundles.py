@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from admin import calls, display, identities, rehearsal, writing
+from admin import calls, display, identities, rehearsal, uploads, writing
 from admin.connection import ask
 from admin.errors import CommandError, Exit
 from admin.options import AsJson, Asked, Key, Reason, offline, remote
@@ -86,8 +86,10 @@ def list_(asked: Asked) -> Exit:
     if asked.as_json:
         display.document(found)
     else:
+        force = found.get("in_force") or {}
+        display.pairs([("in force", force.get("bundle")), ("revision", force.get("revision"))])
         rows = [
-            (each.get("revision"), each.get("digest"), each.get("state") or each.get("status"))
+            (each.get("active_as"), each.get("digest"), "published" if each.get("published") else "uploaded")
             for each in found.get("bundles", [])
         ]
         display.table(("revision", "digest", "state"), rows)
@@ -99,10 +101,10 @@ def list_(asked: Asked) -> Exit:
 def publish(asked: Asked, file: File, approval: Approvals = None, reason: Reason = "", key: Key = "") -> Exit:
     """Upload a bundle (signature, cases and proof run there), then ask to publish it."""
     session = asked.session()
-    display.progress("uploading; signature, cases and proof take a moment")
-    uploaded = display.require(ask(session, "POST", "/v1/bundles", body=_read(file)))
-    display.progress(f"uploaded as {uploaded.get('digest')}")
-    given = [f"digest={uploaded.get('digest')}"]
+    digest = uploads.upload(asked, session, "/v1/bundles", file)
+    if digest is None:
+        return uploads.refused()
+    given = [f"digest={digest}"]
     answered = calls.send(session, "publish_bundle", given, reason=reason, key=key, approvals=approval or [])
     return display.call(answered, as_json=asked.as_json)
 

@@ -150,6 +150,23 @@ def explain(
     return Exit.DONE
 
 
+@app.command(name="calls")
+@remote
+def list_(
+    asked: Asked,
+    state: Annotated[str, typer.Option(help="Only these, e.g. parked or in_doubt.", show_default=False)] = "",
+) -> Exit:
+    """The tenant's calls, newest first; agents see their own."""
+    parameters = {"state": state} if state else {}
+    found = display.require(ask(asked.session(), "GET", "/v1/calls", parameters=parameters))
+    if asked.as_json:
+        display.document(found)
+    else:
+        columns = ("call", "status", "tool", "principal", "created_at")
+        display.table(columns, [[each.get(column) for column in columns] for each in found.get("calls", [])])
+    return Exit.DONE
+
+
 def _give(
     asked: Asked, call: str, *, verdict: Verdict, reason: str, key_file: Path | None, is_sure: bool
 ) -> Mapping[str, Any]:

@@ -142,11 +142,15 @@ def _call_rows(found: Mapping[str, Any], answered: Answered) -> Iterable[tuple[s
     yield "tool", found.get("tool")
     yield "arguments", found.get("arguments")
     yield "result", found.get("result")
-    yield "requester", found.get("requester")
+    yield "principal", found.get("principal")
     yield "replayed", "yes: the first answer again, nothing ran" if answered.is_replayed else None
     yield "bundle", f"{decision['bundle']} (revision {decision.get('revision')})" if decision.get("bundle") else None
     yield "entry", found.get("entry") or (receipt.get("entry") or {}).get("seq")
     yield "expires", found.get("expires_at")
+    for given in found.get("approvals") or ():
+        yield "approval", f"{given.get('approval')}: {given.get('verdict')} by {given.get('person')}"
+    if found.get("entries"):
+        yield "entries", ", ".join(f"{entry.get('seq')} {entry.get('kind')}" for entry in found["entries"])
 
 
 def _rules(found: Mapping[str, Any]) -> None:

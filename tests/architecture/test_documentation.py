@@ -68,8 +68,9 @@ def test_no_documented_reason_has_gone() -> None:
     docs/errors.md names no reason that no source can answer with.
     """
     sources = "\n".join(path.read_text(encoding="utf-8") for path in python_files("gateway", "policies", "invariants"))
+    composed = {"bundle_refused"}  # f"{kind}_refused" of gateway/uploads.py; the other one has its own source.
 
-    assert {reason for reason in documented() if f'"{reason}"' not in sources} == set()
+    assert {reason for reason in documented() if f'"{reason}"' not in sources and reason not in composed} == set()
 
 
 def test_every_setting_is_documented() -> None:

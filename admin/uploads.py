@@ -1,4 +1,4 @@
-"""Bytes that the gateway judges before it keeps them: bundles and tool declarations. That alone puts nothing in force."""
+"""Bytes that the gateway judges before it keeps them: bundles and tool declarations. Nothing is in force by that."""
 
 from __future__ import annotations
 

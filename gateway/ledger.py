@@ -1,7 +1,8 @@
 """The acts that the ledger can record, and what it answers. No SQL here, and no thread.
 
-The pipeline describes what should become durable (`Intend`, `Settle`, …); the sequencer in `gateway.storage` gathers what
-arrived during the last flush into one transaction and answers each act alone. An answer is given only after the commit.
+The pipeline describes what should become durable (`Intend`, `Settle`, …); the sequencer in `gateway.storage`
+gathers what arrived during the last flush into one transaction and answers each act alone. An answer is given only
+after the commit.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Draft:
 
     tenant: str
     kind: str
-    """INTENT, OUTCOME, PARKED, REFUSED, APPROVED, REJECTED, CANCELLED, EXPIRED, RECONCILED, LATE, READ, NOTE, GENESIS, …"""
+    """INTENT, OUTCOME, PARKED, REFUSED, APPROVED, REJECTED, CANCELLED, EXPIRED, RECONCILED, LATE, READ, NOTE, …"""
     members: Mapping[str, Any]
     """What the entry says in clear; never `seq`, `tenant`, `kind`, `at_ms`, `previous`, `environment` or `payload`."""
     call_id: UUID | None = None

@@ -1,1 +1,1 @@
-"""The ways in: HTTP routes that turn bytes into calls and answers into bytes."""
+"""The doors: HTTP in, HTTP out. Nothing behind them knows what a status line is."""

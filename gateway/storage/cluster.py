@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import sql
@@ -61,6 +61,7 @@ _SETTINGS = (
     "log_parameter_max_length=0",
     "log_parameter_max_length_on_error=0",
     "log_error_verbosity=terse",
+    "log_checkpoints=off",
 )
 
 
@@ -131,9 +132,14 @@ class Cluster:
 
     def url(self, database: str, role: str) -> str:
         """A connection URL for libpq, psycopg and SQLAlchemy."""
-        passfile = quote(str(passwords.path(self.home)), safe="")
-        socket = quote(str(self.socket), safe="")
-        return f"postgresql://{quote(role)}@/{quote(database)}?host={socket}&port={PORT}&passfile={passfile}"
+        parameters = {
+            "host": str(self.socket),
+            "port": str(PORT),
+            "passfile": str(passwords.path(self.home)),
+            # Whoever took the socket's place must not be able to ask for the password in clear.
+            "require_auth": "scram-sha-256",
+        }
+        return f"postgresql://{quote(role)}@/{quote(database)}?{urlencode(parameters, quote_via=quote, safe='')}"
 
     def create_database(self, name: str, *, role: str | None = None, template: str = "template1") -> None:
         """
@@ -316,8 +322,10 @@ def _start_keeper(
         uid=None if runner is None else runner.uid,
         gid=None if runner is None else runner.gid,
     )
-    log.write_bytes(b"")
-    log.chmod(0o600)
+    if log.exists():
+        # What the last server said stays readable until the next start.
+        log.replace(log.with_suffix(".last.log"))
+    log.touch(mode=0o600)
     with log.open("ab") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
             (sys.executable, "-I", "-S", keeper.__file__, order.to_text()),
@@ -339,7 +347,9 @@ def _start_keeper(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End of file tells the keeper to stop the server; it ends by itself, after at most its own time limits."""
+    """Tell the keeper to stop the server; it ends by itself, after at most its own time limits."""
+    # End of file alone would not do: a child that this process forked may hold the pipe open.
+    process.terminate()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()

@@ -24,7 +24,7 @@ _OPTIONS = (
 )
 
 # May match inside a string, which costs time only; never misses a float, a null, a NUL or a key outside the profile.
-_DOUBTFUL = re.compile(rb'[0-9][.eE]|null|\\u|[{,]"(?![A-Za-z_][A-Za-z0-9_]{0,63}":)(?:[^"\\]|\\.)*":')
+_DOUBTFUL = re.compile(rb'(?:":|[,\[]|^)-?[0-9]+[.eE]|null|\\u|[{,]"(?![A-Za-z_][A-Za-z0-9_]{0,63}":)(?:[^"\\]|\\.)*":')
 _DEPTH_SURE = 32
 """Fewer brackets than this cannot nest deeper than the parser admits."""
 

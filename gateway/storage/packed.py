@@ -23,7 +23,8 @@ _LENGTHS = tuple(_int.pack(length) for length in range(4096))
 
 def texts(values: Sequence[str | None]) -> bytes:
     """A `text[]`."""
-    return _array(_TEXT, [None if value is None else value.encode() for value in values])
+    has_null = 1 if None in values else 0
+    return _header(1, has_null, _TEXT, len(values), 1) + b"".join(map(_text_element, values))
 
 
 def blobs(values: Sequence[bytes | None]) -> bytes:
@@ -33,7 +34,10 @@ def blobs(values: Sequence[bytes | None]) -> bytes:
 
 def uuids(values: Sequence[UUID | None]) -> bytes:
     """A `uuid[]`."""
-    return _array(_UUID, [None if value is None else value.bytes for value in values])
+    if None in values:
+        return _array(_UUID, [None if value is None else value.bytes for value in values])
+    parts = [_LENGTHS[16] + value.int.to_bytes(16, "big") for value in values if value is not None]
+    return _header(1, 0, _UUID, len(values), 1) + b"".join(parts)
 
 
 def longs(values: Sequence[int | None]) -> bytes:
@@ -95,15 +99,26 @@ def text_items(data: bytes) -> tuple[str, ...]:
     return tuple(items)
 
 
+@lru_cache(maxsize=4096)
+def _text_element(value: str | None) -> bytes:
+    # Most texts of a batch are tenants, kinds, states and tools: few, and always the same.
+    if value is None:
+        return _NULL
+    data = value.encode()
+    return _int.pack(len(data)) + data
+
+
 def _array(element: int, values: Sequence[bytes | None]) -> bytes:
-    parts = [_header(1, 1 if None in values else 0, element, len(values), 1)]
+    if None in values:
+        if not any(values) and values.count(None) == len(values):
+            return _header(1, 1, element, len(values), 1) + _NULL * len(values)
+        parts = [_NULL if value is None else _int.pack(len(value)) + value for value in values]
+        return _header(1, 1, element, len(values), 1) + b"".join(parts)
+    parts = [_header(1, 0, element, len(values), 1)]
     for value in values:
-        if value is None:
-            parts.append(_NULL)
-        else:
-            size = len(value)
-            parts.append(_LENGTHS[size] if size < 4096 else _int.pack(size))
-            parts.append(value)
+        size = len(value)  # type: ignore[arg-type]  # no None here, as was just seen
+        parts.append(_LENGTHS[size] if size < 4096 else _int.pack(size))
+        parts.append(value)  # type: ignore[arg-type]  # as above
     return b"".join(parts)
 
 

@@ -1,7 +1,7 @@
 """The start-up check: a role that could bypass the ledger's rules, or a server that could lose it, is refused by name.
 
 What is safe is decided here a second time, apart from the migrations: the tables, the columns in which state moves and
-the five tables that are evidence. An injected `set_config` can still name any tenant: row-level security stops
+the tables that are evidence. An injected `set_config` can still name any tenant: row-level security stops
 mistakes, grants and triggers stop rewriting, and neither replaces parameters in every statement.
 """
 
@@ -21,7 +21,7 @@ REVISION = "0001"
 
 SERVER_VERSION_MIN = 170000
 
-EVIDENCE = ("entries", "checkpoints", "approvals", "approval_uses", "activations")
+EVIDENCE = ("entries", "checkpoints", "approvals", "approval_uses", "activations", "certificates")
 
 MOVING: Mapping[str, tuple[str, ...]] = {
     "heads": ("size", "hash", "frontier"),
@@ -36,8 +36,8 @@ MOVING: Mapping[str, tuple[str, ...]] = {
     "autonomy": ("level", "seq"),
     "person_keys": ("revoked_seq",),
     "people": ("roles", "token_iat"),
-    "tools": ("seq",),
-    "bundles": ("verdict", "certificate", "uploaded_seq", "published_seq"),
+    "tools": ("seq", "verdict"),
+    "bundles": ("verdict", "published_seq"),
 }
 """The only columns that the application may update; a table that is not here holds evidence."""
 

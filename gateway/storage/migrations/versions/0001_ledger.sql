@@ -1,6 +1,6 @@
 -- The ledger of the first release. Runs as lockgate_owner; every name is qualified.
 --
--- Five tables are evidence: no role updates, deletes or truncates them, and a trigger stops the owner as well.
+-- Six tables are evidence: no role updates, deletes or truncates them, and a trigger stops the owner as well.
 -- The others hold where things stand. The application may update exactly the columns in which state moves.
 -- Hot look-ups have keys of one column: with two unique keys that begin with the tenant, the planner may take the wrong one.
 
@@ -66,6 +66,17 @@ create table lockgate.activations (
     at_ms              bigint not null,
     primary key (tenant, revision)
 );
+
+create table lockgate.certificates (
+    tenant        text        not null,
+    digest        text        not null,
+    bundle        text        not null,
+    schema_digest text        not null,
+    content       bytea       not null,
+    added         timestamptz not null default clock_timestamp(),
+    primary key (tenant, digest)
+);
+create index certificates_of_bundle on lockgate.certificates (tenant, bundle, schema_digest);
 
 -- State ---------------------------------------------------------------------------------------------------------------
 
@@ -179,6 +190,7 @@ create table lockgate.tools (
     digest   text   not null,
     name     text   not null,
     document bytea  not null,
+    verdict  bytea  not null, -- JSON: what the upload was judged to be
     seq      bigint, -- null: uploaded, not registered
     primary key (tenant, digest)
 );
@@ -187,9 +199,7 @@ create table lockgate.bundles (
     tenant        text   not null,
     digest        text   not null,
     content       bytea  not null,
-    verdict       bytea,
-    certificate   bytea,
-    uploaded_seq  bigint,
+    verdict       bytea  not null, -- JSON: what the upload was judged to be
     published_seq bigint,
     primary key (tenant, digest)
 );
@@ -223,7 +233,7 @@ begin
         $policy$, name);
     end loop;
 
-    foreach name in array array['entries', 'checkpoints', 'approvals', 'approval_uses', 'activations'] loop
+    foreach name in array array['entries', 'checkpoints', 'approvals', 'approval_uses', 'activations', 'certificates'] loop
         execute format('create trigger append_only before update or delete or truncate on lockgate.%I
                         for each statement execute function lockgate.refuse_change()', name);
         -- Always: `session_replication_role` does not silence it.
@@ -241,6 +251,7 @@ grant select on all tables in schema lockgate to lockgate_app, lockgate_auditor;
 
 grant insert on
     lockgate.entries, lockgate.checkpoints, lockgate.approvals, lockgate.approval_uses, lockgate.activations,
+    lockgate.certificates,
     lockgate.heads, lockgate.payloads, lockgate.calls, lockgate.budgets, lockgate.holds, lockgate.kills,
     lockgate.autonomy, lockgate.person_keys, lockgate.people, lockgate.tools, lockgate.bundles
     to lockgate_app;
@@ -256,5 +267,5 @@ grant update (engaged, reason, seq) on lockgate.kills to lockgate_app;
 grant update (level, seq) on lockgate.autonomy to lockgate_app;
 grant update (revoked_seq) on lockgate.person_keys to lockgate_app;
 grant update (roles, token_iat) on lockgate.people to lockgate_app;
-grant update (seq) on lockgate.tools to lockgate_app;
-grant update (verdict, certificate, uploaded_seq, published_seq) on lockgate.bundles to lockgate_app;
+grant update (seq, verdict) on lockgate.tools to lockgate_app;
+grant update (verdict, published_seq) on lockgate.bundles to lockgate_app;

@@ -1,0 +1,76 @@
+"""`python -m gateway`: one gateway process, settings from `LOCKGATE_` variables."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import uvicorn
+import uvloop
+
+from gateway.app import gateway
+from gateway.errors import Misconfigured
+from gateway.logs import configure, log
+from gateway.settings import Settings, read
+from gateway.storage.cluster import ClusterFailed
+from gateway.storage.connections import DatabaseUnavailable
+from gateway.storage.journal import LogSetBack
+from gateway.storage.places import UnfitPlace
+from gateway.storage.startup import UnsafeDatabase
+
+STOP_SECONDS = 20  # What is in flight is answered; deadlines are shorter than this.
+HEADER_BYTES_MAX = 32 * 1024
+_REFUSED = (Misconfigured, UnsafeDatabase, LogSetBack, ClusterFailed, UnfitPlace, DatabaseUnavailable)
+
+
+def main() -> int:
+    """Serve until told to end. 2: the gateway must not start like this, and said why."""
+    try:
+        settings = read()
+        configure(settings.log_level)
+        uvloop.run(serve(settings))
+    except _REFUSED as error:
+        print(f"lockgate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Run one gateway over HTTP, and end it tidily on SIGTERM or SIGINT."""
+    async with gateway(settings) as app:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                loop="none",
+                http="httptools",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,  # No header says who asks, from where, or in whose name.
+                timeout_graceful_shutdown=STOP_SECONDS,
+                h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+            )
+        )
+        loop = asyncio.get_running_loop()
+        task = asyncio.create_task(server.serve())
+        while not server.started and not task.done():
+            await asyncio.sleep(0.01)
+        if server.started:
+            port = server.servers[0].sockets[0].getsockname()[1]
+            log().info("gateway_started", host=settings.host, port=port, environment=settings.environment)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, _end, server)
+        await task
+
+
+def _end(server: uvicorn.Server) -> None:
+    server.should_exit = True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""What is in force: for each tenant the active bundle, its tools, engines, checks and certificate.
+
+A tenant without an activation of its own is under the base bundle of tenant `system`. Swapping is one assignment: a
+call reads the active set once, in `admit`, and keeps it to its end, so no decision mixes two revisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.errors import Unavailable
+from gateway.tools import PreparedTool
+from invariants.checks import CompiledInvariants
+from policies.bundles import Bundle
+from policies.cedar import Engine
+from policies.decider import Decider
+from policies.decisions import Decision
+from policies.errors import EngineUnavailable
+from policies.questions import Question
+from policies.schema import CedarSchema
+from proofs.certificates import Certificate, Verdict
+from tool_registry.registry import Registry
+
+SYSTEM = "system"
+ALWAYS_IN_FORCE = frozenset({"publish_bundle", "activate_bundle", "engage_kill"})
+"""What an expired or quarantined bundle still decides, so that it can be replaced (design §5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Active:
+    """One bundle over one set of tools, ready to decide."""
+
+    tenant: str
+    """Whose activation it is; `system` for the base bundle."""
+    revision: int
+    bundle: Bundle
+    certificate: Certificate | None
+    """None: not proved for this schema by these engines; nothing is permitted until it is."""
+    certificate_digest: str
+    decider: Decider
+    invariants: CompiledInvariants
+    registry: Registry
+    tools: Mapping[str, PreparedTool]
+    proven: frozenset[str]
+
+    @property
+    def bundle_digest(self) -> str:
+        return self.bundle.digest
+
+    @property
+    def engine(self) -> Engine:
+        return self.decider.engine
+
+    @property
+    def schema(self) -> CedarSchema:
+        return self.decider.schema
+
+    @property
+    def not_after_ms(self) -> int:
+        """Exclusive."""
+        return int(self.bundle.manifest.not_after.timestamp() * 1000)
+
+    def proves(self, action: str) -> bool:
+        """Whether every invariant was proved for this action, under this schema, by these engines."""
+        return action in self.proven
+
+    def reference(self) -> dict[str, Any]:
+        """The members by which an entry names what it was decided under."""
+        return {"bundle": self.bundle.digest, "revision": self.revision, "certificate": self.certificate_digest}
+
+    async def decide(self, question: Question) -> Decision:
+        """Ask every engine. Raises `Unavailable` when one gave no answer."""
+        try:
+            return await self.decider.decide(question)
+        except EngineUnavailable as error:
+            raise Unavailable("engine_unavailable", "a policy engine gave no answer") from error
+
+
+def proven_actions(
+    certificate: Certificate | None, schema: CedarSchema, invariants: CompiledInvariants
+) -> frozenset[str]:
+    """
+    The actions that a certificate covers: each invariant of the action proved, under this very schema.
+
+    An action without an invariant of its own is covered by a certificate of the schema: there was nothing to prove.
+    """
+    if certificate is None or certificate.schema != schema.digest:
+        return frozenset()
+    proved = {(each.invariant, each.action) for each in certificate.obligations if each.verdict is Verdict.PROVED}
+    return frozenset(
+        action
+        for action in schema.typed.actions
+        if all((invariant, action) in proved for invariant in invariants.of(action))
+    )
+
+
+class Policies:
+    """The active set of every tenant."""
+
+    def __init__(self, now_ms: Callable[[], int], incident: Callable[[Active, str], Awaitable[None]]) -> None:
+        self._now_ms = now_ms
+        self._incident = incident
+        self._active: dict[str, Active] = {}
+        self._quarantined: set[tuple[str, str]] = set()
+
+    def put(self, tenant: str, active: Active) -> None:
+        """Put into force; the next call of the tenant is decided under it."""
+        self._active[tenant] = active
+        self._quarantined.discard((tenant, active.bundle_digest))
+
+    def active(self, tenant: str) -> Active:
+        """What decides for a tenant. Raises `Unavailable` (`no_bundle`) before anything is in force."""
+        active = self._active.get(tenant) or self._active.get(SYSTEM)
+        if active is None:
+            raise Unavailable("no_bundle", "no policy bundle is in force")
+        return active
+
+    def require_in_force(self, tenant: str, active: Active, tool: str) -> None:
+        """Raises `Unavailable` (`policy_expired`) for every call that a dead bundle may not decide."""
+        if tool in ALWAYS_IN_FORCE:
+            return
+        if active.not_after_ms <= self._now_ms():
+            raise Unavailable("policy_expired", "the policy bundle has expired; publish and activate a newer one")
+        if (tenant, active.bundle_digest) in self._quarantined:
+            raise Unavailable("policy_expired", "the policy bundle is quarantined after an incident; see the log")
+
+    async def quarantine(self, tenant: str, active: Active, kind: str) -> None:
+        """Take a bundle out of force as if it had expired, and raise the alarm once."""
+        key = (tenant, active.bundle_digest)
+        if key not in self._quarantined:
+            self._quarantined.add(key)
+            await self._incident(active, kind)
+
+    def is_ready(self) -> bool:
+        """Whether calls can be decided: something is in force, proved, and not expired."""
+        return bool(self._active) and all(
+            active.certificate is not None and active.not_after_ms > self._now_ms() for active in self._active.values()
+        )
+
+    def all(self) -> Mapping[str, Active]:
+        """Every activation in force, by tenant."""
+        return dict(self._active)

@@ -1,0 +1,127 @@
+"""Answer: what a caller takes away, redacted by the rights of this moment and carrying a receipt.
+
+The ledger keeps answers whole; every one that leaves, first time or replayed, passes `Redactor.show` here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from gateway.activation import Active
+from gateway.admission import Call, call_text
+from gateway.approvals import commitment
+from gateway.clearance import Clearance, Refusal, Ruling, Wanting
+from gateway.clock import rfc3339
+from gateway.identity import Principal
+from gateway.ledger import CallRow, Placed, Settled
+from gateway.redaction import Redactor
+from proofs import receipts
+from tool_registry.contracts import Contract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer other than a fault: status, JSON document, and headers beyond the usual."""
+
+    status: int
+    document: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def receipt(placed: Placed) -> orjson.Fragment:
+    """The receipt of an entry: its bytes, its path, the signed checkpoint of its batch."""
+    return orjson.Fragment(
+        receipts.issue_bytes(
+            placed.body,
+            placed.path,
+            orjson.dumps(placed.checkpoint, option=orjson.OPT_SORT_KEYS),
+            payload_salt=placed.salt,
+        )
+    )
+
+
+class Answers:
+    """Builds answers."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+
+    def settled(self, call: Call, settled: Settled) -> Reply:
+        """200: executed, or definitely refused by the tool (`failed`)."""
+        return self.kept(call.tool.contract, call.principal, settled.answer, settled.placed)
+
+    def kept(
+        self, contract: Contract, viewer: Principal, answer: bytes, placed: Placed, *, replayed: bool = False
+    ) -> Reply:
+        """A stored answer for whoever reads it now."""
+        document = self.shown(contract, viewer, orjson.loads(answer))
+        headers = {"Idempotency-Replayed": "true"} if replayed else {}
+        return Reply(status=200, document={**document, "receipt": receipt(placed)}, headers=headers)
+
+    def shown(self, contract: Contract, viewer: Principal, document: dict[str, Any]) -> dict[str, Any]:
+        """A stored document with its result redacted for the viewer."""
+        if isinstance(document.get("result"), dict):
+            document["result"] = self._redactor.show(contract, contract.result, document["result"], viewer)
+        return document
+
+    def read(self, cleared: Clearance, result: Mapping[str, Any]) -> Reply:
+        """200: what a read tool shows."""
+        call = cleared.attempt.call
+        document = {
+            "call": cleared.attempt.text,
+            "status": "executed",
+            "result": self._redactor.show(call.tool.contract, call.tool.contract.result, result, call.principal),
+            **decided(cleared.ruling, cleared.attempt.active),
+        }
+        return Reply(status=200, document=document)
+
+    def dry_run(self, cleared: Clearance | Wanting | Refusal, active: Active) -> Reply:
+        """200: what would have become of the call. Nothing was reserved, nothing runs."""
+        document: dict[str, Any] = {"status": "dry_run"}
+        match cleared:
+            case Clearance(ruling=ruling):
+                document |= {"verdict": "permit", **decided(ruling, active)}
+            case Wanting(ruling=ruling):
+                document |= {"verdict": "needs_approval", "needs": cleared.document(), **ruling.refused_document()}
+            case Refusal(ruling=ruling, reason=reason):
+                document |= {"verdict": "deny", "reason": reason, **ruling.refused_document()}
+        return Reply(status=200, document=document, headers={"Preference-Applied": "dry-run"})
+
+    def parked_body(self, row: CallRow, call: Call, active: Active, wanting: Wanting, expires_at_ms: int) -> bytes:
+        """The 202 of a parked call, with all of the statement that is not the approver's own to say."""
+        document = {
+            "call": call_text(row.call_id),
+            "status": "parked",
+            "needs": wanting.document(),
+            "persons": wanting.needs.persons,
+            "statement": {
+                "call": commitment(call.digest, row.call_salt),
+                "tool": call.tool.contract.digest,
+                "bundle": active.bundle_digest,
+                "requester": call.principal.reference,
+                "not_after": rfc3339(expires_at_ms),
+            },
+            "expires_at": rfc3339(expires_at_ms),
+            **wanting.ruling.refused_document(),
+        }
+        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+    def parked(self, body: bytes, placed: Placed | None) -> Reply:
+        """202: the same call and key again, with approvals, runs all stages on fresh facts."""
+        document = orjson.loads(body)
+        if placed is not None:
+            document |= {"entry": placed.seq, "receipt": receipt(placed)}
+        return Reply(status=202, document=document, headers={"Location": f"/v1/calls/{document['call']}"})
+
+
+def decided(ruling: Ruling, active: Active) -> dict[str, Any]:
+    """`decision` and `invariant_checks` as an answer shows them."""
+    document = ruling.document()
+    return {
+        "decision": {"rules": document["rules"], "bundle": active.bundle_digest, "revision": active.revision},
+        "invariant_checks": document["invariant_checks"],
+    }

@@ -1,0 +1,64 @@
+"""The log for auditors: pages, exports, checkpoints, and the keys to verify them with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from gateway.answers import Reply
+from gateway.errors import NotFound
+from gateway.ledger import LedgerUnavailable
+from gateway.people import People
+from gateway.storage.records import Records
+from proofs import checkpoints, export
+from proofs.checkpoints import Checkpoint
+from proofs.export import Header, Record
+
+_TENANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+class Auditing:
+    """Shows the log."""
+
+    def __init__(self, records: Records, people: People, *, tenants: Sequence[str], environment: str) -> None:
+        self._records = records
+        self._people = people
+        self._tenants = tenants
+        self._environment = environment
+
+    async def entries(self, tenant: str, after: int) -> Reply:
+        """200: a page of entries in order."""
+        return Reply(status=200, document={"entries": await self._records.entries(tenant, after=after)})
+
+    async def export(self, tenant: str) -> Iterator[bytes]:
+        """The whole log of a tenant as JSON lines (`proofs.export`)."""
+        found = await self._records.export(tenant)
+        items: list[Record | Checkpoint] = []
+        covered = 0
+        for _, body, salt, payload, checkpoint in found:
+            items.append(Record(body=body, salt=salt, payload=payload))
+            if checkpoint is not None:
+                items.append(checkpoints.parse(checkpoint))
+                covered += 1
+        header = Header(tenant=tenant, environment=self._environment, size=len(found), checkpoints=covered)
+        return export.write(header, items)
+
+    async def checkpoint(self, tenant: str) -> Reply:
+        """200: the newest signed checkpoint. Public, so that anybody can keep one and compare later."""
+        known = tenant in self._tenants and _TENANT.fullmatch(tenant)
+        found = await self._records.checkpoint(tenant) if known else None
+        if found is None:
+            raise NotFound("unknown_tenant", "say ?tenant=NAME")
+        return Reply(status=200, document=found)
+
+    async def keys(self) -> Reply:
+        """200: the keys file that `python -m proofs verify` takes."""
+        return Reply(status=200, document=(await self._people.ring(self._tenants)).document())
+
+    async def can_record(self) -> bool:
+        """Whether the database answers."""
+        try:
+            await self._records.checkpoint(self._tenants[0])
+        except LedgerUnavailable:
+            return False
+        return True

@@ -1,0 +1,115 @@
+"""The front: `POST /v1/calls` by exact match, before any router; all else goes on to the app.
+
+The same object also stands in the router, so that going round the front changes nothing. It holds one of the two
+outermost loops: what nobody foresaw is 503 before the intent (after it the pipeline has made it 504 already).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gateway.activation import SYSTEM
+from gateway.answers import Reply
+from gateway.doors.messages import (
+    Receive,
+    Scope,
+    Send,
+    body,
+    require_host,
+    require_json,
+    send_fault,
+    send_reply,
+)
+from gateway.entries import note
+from gateway.errors import Fault, Unavailable
+from gateway.lights import Lights
+from gateway.logs import log
+from gateway.metrics import Metrics
+from gateway.pipeline import Pipeline
+from gateway.requests import Incoming, single_headers
+from gateway.settings import Settings
+
+CALLS = "/v1/calls"
+_RECORDED_ELSEWHERE = "entry"
+
+
+class CallDoor:
+    """An ASGI endpoint for calls."""
+
+    def __init__(self, pipeline: Pipeline, lights: Lights, metrics: Metrics, settings: Settings) -> None:
+        self._pipeline = pipeline
+        self._lights = lights
+        self._metrics = metrics
+        self._hosts = frozenset(settings.allowed_hosts)
+        self._bytes_max = settings.body_bytes_max
+        self._seconds_max = settings.body_seconds_max
+        self._room = settings.calls_in_flight_max
+        self._inside = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One call."""
+        self._inside += 1
+        self._metrics.in_flight.set(self._inside)
+        incoming = Incoming(headers={}, body=_no_body)
+        try:
+            reply = await self._take(scope, receive, incoming)
+        except Fault as fault:
+            self._tell(fault, incoming)
+            await send_fault(send, fault)
+        except Exception as error:  # noqa: BLE001 - the outermost loop before the intent: nothing happened
+            log().error("call_failed", error=error)
+            unforeseen = Unavailable("internal", "nothing was done; the log has the details")
+            self._tell(unforeseen, incoming)
+            await send_fault(send, unforeseen)
+        else:
+            self._metrics.answered(reply.status, "")
+            await send_reply(send, reply)
+        finally:
+            self._inside -= 1
+
+    async def _take(self, scope: Scope, receive: Receive, incoming: Incoming) -> Reply:
+        incoming.headers = headers = single_headers(scope["headers"])
+        require_host(headers, self._hosts)
+        if self._inside > self._room:
+            raise Unavailable("overloaded", "too many calls at once")
+
+        async def read() -> bytes:
+            require_json(headers)
+            return await body(headers, receive, bytes_max=self._bytes_max, seconds_max=self._seconds_max)
+
+        incoming.body = read
+        return await self._pipeline.call(incoming)
+
+    def _tell(self, fault: Fault, incoming: Incoming) -> None:
+        """Count every fault; leave a light entry for one that no entry records yet."""
+        self._metrics.answered(fault.status, fault.reason)
+        if _RECORDED_ELSEWHERE not in fault.members:
+            principal = incoming.principal
+            # Without a tenant that somebody vouched for, the attempt is noted on the chain of tenant `system`.
+            self._lights.note(
+                note(
+                    principal.tenant if principal else SYSTEM,
+                    fault.reason,
+                    principal=principal.reference if principal else None,
+                )
+            )
+
+
+async def _no_body() -> bytes:
+    return b""
+
+
+ASGI = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def front(calls: CallDoor, app: ASGI) -> ASGI:
+    """An ASGI app: the call route straight to its door, everything else to `app`."""
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == CALLS and scope["method"] == "POST":
+            await calls(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return route

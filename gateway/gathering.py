@@ -1,0 +1,228 @@
+"""Gather: a call becomes a question, with facts nobody has to take the client's word for.
+
+Facts come from the business's read endpoints or from the gateway's own ledger, each with the source's own time
+stamp and a greatest age. Counters are read here and checked again inside the intent transaction; approvals are
+counted only after `approvals.verify` found them signed for exactly this call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.activation import Active
+from gateway.admission import Call
+from gateway.approvals import ApprovalsCounted, Presented, verify
+from gateway.clock import Clock, parse_rfc3339
+from gateway.errors import Denied
+from gateway.facts import FactReader, Reading
+from gateway.identity import PrincipalKind
+from gateway.ledger import Budget, InFlight, Ledger, Look, Seen
+from gateway.tools import PreparedFact, PreparedLimit, PreparedTool
+from invariants.errors import EvaluationError
+from policies.fitting import misfit
+from policies.questions import Entity, Question
+from tool_registry.contracts import INTEGER_MAX
+from tool_registry.shapes import ContractViolation
+
+FUTURE_MS_MAX = 5_000  # A source's clock may run ahead of ours by this much; more is no trustworthy time stamp.
+AUTONOMY_NEW = 1  # `tools.md`: new agents start at L1.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """A question and everything that went into it."""
+
+    question: Question
+    facts: Mapping[str, Reading]
+    budgets: tuple[Budget, ...]
+    in_flight: tuple[InFlight, ...]
+    approvals: ApprovalsCounted
+
+
+class Gather:
+    """Builds questions."""
+
+    def __init__(self, *, facts: FactReader, ledger: Ledger, clock: Clock, environment: str) -> None:
+        self._facts = facts
+        self._ledger = ledger
+        self._clock = clock
+        self._environment = environment
+
+    async def question(self, call: Call, active: Active, presented: Presented | None) -> Gathered:
+        """
+        The question that the call asks now.
+
+        Raises `Denied` (`fact_missing`, `fact_stale`, `question_unfit`, `approval_*`), `Conflict` (approval used or
+        stale) and `Unavailable` (a source or the ledger cannot answer).
+        """
+        now_ms = self._clock.now_ms()
+        facts = await self._read_facts(call, now_ms)
+        counters = [_Counter.of(call, limit, facts, now_ms) for limit in call.tool.limits if _applies(limit, call)]
+        seen = await self._look(call, counters)
+        approvals = verify(call, presented, seen.approvals, facts=facts, now_ms=now_ms)
+        context = self._context(call, facts, counters, seen, now_ms)
+        context["risk"] = _long(call.tool.risk, context, "risk")
+        budgets, in_flight = _reservations(counters, seen, context)
+        question = Question(
+            principal=Entity(type=call.principal.kind.value.capitalize(), id=call.principal.id),
+            roles=call.principal.roles,
+            action=call.tool.contract.name,
+            resource=Entity(
+                type=active.schema.typed.actions[call.tool.contract.name].resource_type,
+                id=call.tool.resource_id(call.principal.tenant, call.arguments),
+            ),
+            context=context,
+        ).with_approvals(approvals.counts)
+        if misfit(question, active.schema.typed) is not None:
+            # An integer outside its declared range: the proofs say nothing about such a question.
+            raise Denied("question_unfit", "a fact or argument lies outside its declared range")
+        return Gathered(question=question, facts=facts, budgets=budgets, in_flight=in_flight, approvals=approvals)
+
+    async def _read_facts(self, call: Call, now_ms: int) -> dict[str, Reading]:
+        sources = call.tool.facts
+        if not sources:
+            return {}
+        if len(sources) == 1:
+            readings = [await self._facts.read(call, sources[0])]
+        else:
+            readings = await asyncio.gather(*(self._facts.read(call, fact) for fact in sources))
+        return {
+            fact.source.name: _trusted(fact, reading, now_ms) for fact, reading in zip(sources, readings, strict=True)
+        }
+
+    async def _look(self, call: Call, counters: list[_Counter]) -> Seen:
+        is_agent = call.principal.kind is PrincipalKind.AGENT
+        if not (counters or call.approvals or is_agent):
+            return Seen()
+        return await self._ledger.look(
+            Look(
+                tenant=call.principal.tenant,
+                budgets=tuple(each.key for each in counters if each.since_ms is None),
+                in_flight=tuple((each.key, each.since_ms) for each in counters if each.since_ms is not None),
+                approvals=call.approvals,
+                autonomy=(call.principal.id, call.tool.contract.name) if is_agent else None,
+            )
+        )
+
+    def _context(
+        self, call: Call, facts: Mapping[str, Reading], counters: list[_Counter], seen: Seen, now_ms: int
+    ) -> dict[str, Any]:
+        is_agent = call.principal.kind is PrincipalKind.AGENT
+        groups: dict[str, dict[str, Any]] = {name: dict(reading.values) for name, reading in facts.items()}
+        for limit in call.tool.limits:
+            if limit.limit.shows:
+                group, _, member = limit.limit.shows.partition(".")
+                groups.setdefault(group, {})[member] = _amount_of(limit, counters, seen)
+        return {
+            "arguments": _arguments(call.tool, call.arguments),
+            "facts": groups,
+            "approvals": {},
+            "risk": 0,
+            "autonomy": (AUTONOMY_NEW if seen.autonomy is None else seen.autonomy) if is_agent else 0,
+            "registered": is_agent and call.tool.contract.name in call.principal.tools,
+            "reason_code": call.reason_code,
+            "environment": self._environment,
+            "tenant": call.principal.tenant,
+            "now": now_ms // 1000,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counter:
+    """One limit of this call, with the key that it counts under."""
+
+    prepared: PreparedLimit
+    key: bytes
+    since_ms: int | None
+
+    @staticmethod
+    def of(call: Call, prepared: PreparedLimit, facts: Mapping[str, Reading], now_ms: int) -> _Counter:
+        since = prepared.limit.since
+        return _Counter(
+            prepared=prepared,
+            key=prepared.key(
+                tenant=call.principal.tenant,
+                tool=call.tool.contract.name,
+                principal=call.principal.reference,
+                arguments=call.arguments,
+                now_ms=now_ms,
+            ),
+            since_ms=facts[since].at_ms if since else None,
+        )
+
+
+def _applies(limit: PreparedLimit, call: Call) -> bool:
+    return not limit.limit.agents_only or call.principal.kind is PrincipalKind.AGENT
+
+
+def _trusted(fact: PreparedFact, reading: Reading | None, now_ms: int) -> Reading:
+    name = fact.source.name
+    if reading is None:
+        raise Denied("fact_missing", f"`{name}` is not known to its source")
+    try:
+        fact.shape.check(reading.values)
+    except ContractViolation as error:
+        raise Denied("fact_missing", f"`{name}` came in another shape than declared") from error
+    age_ms = now_ms - reading.at_ms
+    if age_ms > fact.source.age_seconds_max * 1000 or age_ms < -FUTURE_MS_MAX:
+        raise Denied("fact_stale", f"`{name}` is older than {fact.source.age_seconds_max} s")
+    return reading
+
+
+def _arguments(tool: PreparedTool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not tool.timestamps:
+        return arguments
+    converted = dict(arguments)
+    for name in tool.timestamps:
+        if name in converted:
+            converted[name] = parse_rfc3339(converted[name]) // 1000
+    return converted
+
+
+def _amount_of(limit: PreparedLimit, counters: list[_Counter], seen: Seen) -> int:
+    return next((amount for each, amount in _amounts(counters, seen) if each.prepared is limit), 0)
+
+
+def _amounts(counters: list[_Counter], seen: Seen) -> list[tuple[_Counter, int]]:
+    budgets = iter(seen.budgets)
+    in_flight = iter(seen.in_flight)
+    return [(each, next(budgets) if each.since_ms is None else next(in_flight)) for each in counters]
+
+
+def _reservations(
+    counters: list[_Counter], seen: Seen, context: Mapping[str, Any]
+) -> tuple[tuple[Budget, ...], tuple[InFlight, ...]]:
+    budgets: list[Budget] = []
+    in_flight: list[InFlight] = []
+    for each, reading in _amounts(counters, seen):
+        limit = each.prepared.limit
+        amount = _long(each.prepared.amount, context, limit.name)
+        if amount <= 0:
+            continue
+        ceiling = _long(each.prepared.ceiling, context, limit.name)
+        if each.since_ms is not None:
+            in_flight.append(
+                InFlight(key=each.key, name=limit.name, amount=amount, ceiling=ceiling, since_ms=each.since_ms)
+            )
+        else:
+            # A soft ceiling already passed has done its work: the risk expression saw the reading.
+            passed = limit.soft and reading + amount > ceiling
+            budgets.append(
+                Budget(
+                    key=each.key, name=limit.name, amount=amount, ceiling=None if passed else ceiling, soft=limit.soft
+                )
+            )
+    return tuple(budgets), tuple(in_flight)
+
+
+def _long(expression: Any, context: Mapping[str, Any], name: str) -> int:
+    try:
+        value: int = expression(context)
+    except EvaluationError as error:
+        raise Denied("policy_error", f"`{name}` of the contract cannot be evaluated") from error
+    if abs(value) > INTEGER_MAX:
+        raise Denied("question_unfit", f"`{name}` lies outside the profile")
+    return value

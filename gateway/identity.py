@@ -1,0 +1,288 @@
+"""Who asks: a bearer token (RFC 7519, RFC 8725) becomes a principal, or 401.
+
+Only configured issuers and their key files count; nothing in a token can make the gateway fetch anything. Verified
+tokens are remembered by their digest until they expire, in a bounded cache.
+
+Claims: iss, aud, exp, iat, sub and jti are essential. `tenant`, `kind` (agent or person), `roles`, `person` and `tools`
+are ours; `act` is the delegation chain of RFC 8693 §4.1: its outermost actor is the principal, `sub` the subject.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from pathlib import Path
+from typing import Any
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from gateway.clock import Clock
+from gateway.errors import Misconfigured, Unauthenticated
+from policies.questions import ROLES
+from proofs import canonical
+
+ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "EC": ("ES256",), "RSA": ("RS256",)}
+"""By the key's type, never by the token's word (RFC 8725 §3.1). RFC 9864 renamed EdDSA; issuers still say both."""
+
+RSA_BITS_MIN = 2048  # RFC 7518 §3.3
+warnings.filterwarnings("ignore", message="EdDSA is deprecated")  # both names verify the same Ed25519 signature
+
+TOKEN_BYTES_MAX = 8 * 1024  # A larger token has always been an attack or a mistake.
+CACHE_MAX = 10_000  # About 10 MB of principals.
+SKEW_SECONDS = 30  # Clocks of issuer and gateway may differ by this much, for `iat` and `nbf` only.
+DELEGATES_MAX = 8  # A longer delegation has always been a mistake or an attack.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,127}")
+_TENANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_HEADER_MEMBERS = {"alg", "kid", "typ"}
+
+
+@unique
+class PrincipalKind(StrEnum):
+    """Agents are subject to autonomy levels, people to approvals alone."""
+
+    AGENT = "agent"
+    PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who asks, in one tenant. Its existence means that a configured issuer vouched for every member."""
+
+    tenant: str
+    kind: PrincipalKind
+    id: str
+    """Agent id, or person id: two accounts of one person are one principal."""
+    subject: str | None
+    """On whose behalf an agent acts; None when it acts for itself."""
+    subject_person: str | None
+    delegates: tuple[str, ...]
+    """Every actor of the chain, outermost first, without the principal."""
+    roles: tuple[str, ...]
+    """Sorted. Empty for agents."""
+    tools: frozenset[str]
+    """An agent's registration: the tools that it may ask for."""
+    issued_at: int
+    expires_at: int
+
+    @property
+    def reference(self) -> str:
+        return f"{self.kind.value}/{self.id}"
+
+    def document(self) -> dict[str, Any]:
+        """What the ledger keeps, to exclude these persons from approving."""
+        return {
+            "kind": self.kind.value,
+            "id": self.id,
+            "subject": self.subject or "",
+            "subject_person": self.subject_person or "",
+            "delegates": list(self.delegates),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """One configured issuer with the keys of its file, parsed once."""
+
+    name: str
+    audience: str
+    keys: Mapping[str, Any]
+    tenants: frozenset[str]
+    """The tenants that this issuer may speak for, and no other."""
+
+
+def read_issuers(path: Path) -> tuple[Issuer, ...]:
+    """Read the issuers file. Raises `Misconfigured` when a key is missing a `kid` or has a type we do not take."""
+    try:
+        documents = json.loads(path.read_text())
+        return tuple(_issuer(document, path.parent) for document in documents)
+    except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
+        raise Misconfigured(f"issuers file `{path.name}` cannot be used: {error}") from error
+
+
+def _issuer(document: Mapping[str, Any], folder: Path) -> Issuer:
+    key_set = KeySet.import_key_set(json.loads((folder / document["keys"]).read_text()))
+    keys = {}
+    for key in key_set.keys:
+        if not key.kid or key.key_type not in ALGORITHMS:
+            raise ValueError("every key needs a `kid` and a type of OKP, EC or RSA")
+        _require_strong(key)
+        keys[key.kid] = key
+    return Issuer(
+        name=str(document["issuer"]),
+        audience=str(document["audience"]),
+        keys=keys,
+        tenants=frozenset(document["tenants"]),
+    )
+
+
+def _require_strong(key: Any) -> None:
+    public = key.as_dict(private=False)
+    if public.get("crv", "Ed25519") not in {"Ed25519", "P-256"}:
+        raise ValueError("curves other than Ed25519 and P-256 are not taken")
+    if key.key_type == "RSA" and len(_base64url(public["n"].encode())) * 8 < RSA_BITS_MIN:
+        raise ValueError("RSA keys need at least 2048 bits")
+
+
+class Identity:
+    """Verifies tokens."""
+
+    def __init__(self, issuers: Sequence[Issuer], clock: Clock) -> None:
+        self._issuers = {issuer.name: issuer for issuer in issuers}
+        self._clock = clock
+        self._cache: OrderedDict[bytes, Principal] = OrderedDict()
+
+    def identify(self, authorization: bytes | None) -> Principal:
+        """
+        The principal of an Authorization header.
+
+        Raises `Unauthenticated`; its reason says which rule failed, never what the token held.
+        """
+        token = _bearer(authorization)
+        digest = hashlib.sha256(token).digest()
+        now = self._clock.now_ms() // 1000
+        principal = self._cache.get(digest)
+        if principal is None:
+            principal = self._verify(token, now)
+            self._cache[digest] = principal
+            if len(self._cache) > CACHE_MAX:
+                self._cache.popitem(last=False)
+        if principal.expires_at <= now:
+            raise Unauthenticated("token_expired")
+        return principal
+
+    def _verify(self, token: bytes, now: int) -> Principal:
+        header, claims = _open(token)
+        issuer = self._issuers.get(claims.get("iss", "")) if isinstance(claims.get("iss"), str) else None
+        if issuer is None:
+            raise Unauthenticated("token_issuer", "the issuer is not configured")
+        key = issuer.keys.get(header["kid"])
+        if key is None:
+            raise Unauthenticated("token_key", "the issuer's key file has no such key")
+        algorithms = ALGORITHMS[key.key_type]
+        if header["alg"] not in algorithms:
+            raise Unauthenticated("token_algorithm", "the algorithm is not the one of the key")
+        try:
+            jws.deserialize_compact(token.decode("ascii"), key, algorithms=list(algorithms))
+        except (JoseError, ValueError) as error:
+            raise Unauthenticated("token_signature", "the signature does not verify") from error
+        _require_times(claims, now)
+        if claims.get("aud") not in (issuer.audience, [issuer.audience]):
+            # A token for several audiences could be replayed here by any of the others.
+            raise Unauthenticated("token_audience", "the token is not for this gateway alone")
+        if claims.get("tenant") not in issuer.tenants:
+            raise Unauthenticated("token_claims", "the issuer does not speak for this tenant")
+        return _principal(claims)
+
+
+def _bearer(authorization: bytes | None) -> bytes:
+    if not authorization:
+        raise Unauthenticated("token_missing")
+    scheme, _, token = authorization.partition(b" ")
+    if scheme.lower() != b"bearer" or not token or b" " in token:
+        raise Unauthenticated("token_malformed", "expected `Authorization: Bearer TOKEN`")
+    if len(token) > TOKEN_BYTES_MAX:
+        raise Unauthenticated("token_malformed", "the token is too long")
+    return token
+
+
+def _open(token: bytes) -> tuple[dict[str, str], dict[str, Any]]:
+    """Header and claims, read strictly: duplicate members, floats and unknown header members are refused."""
+    parts = token.split(b".")
+    if len(parts) != 3:
+        raise Unauthenticated("token_malformed", "expected three parts")
+    try:
+        header, claims = (canonical.parse(_base64url(part)) for part in parts[:2])
+    except (ValueError, canonical.Malformed, canonical.OutsideProfile) as error:
+        raise Unauthenticated("token_malformed", "header or claims cannot be read") from error
+    if not isinstance(header, dict) or not isinstance(claims, dict):
+        raise Unauthenticated("token_malformed", "header and claims must be objects")
+    # crit, jku, x5u, x5c, jwk, b64: none of them is ever followed (RFC 8725 §3.10).
+    if not set(header) <= _HEADER_MEMBERS or not all(isinstance(value, str) for value in header.values()):
+        raise Unauthenticated("token_header", "only alg, kid and typ are understood")
+    named = {name: str(value) for name, value in header.items()}
+    if "alg" not in named or not _ID.fullmatch(named.get("kid", "")):
+        raise Unauthenticated("token_key", "a key id is needed")
+    return named, claims
+
+
+def _base64url(part: bytes) -> bytes:
+    return base64.b64decode(part + b"=" * (-len(part) % 4), altchars=b"-_", validate=True)
+
+
+def _require_times(claims: Mapping[str, Any], now: int) -> None:
+    for name in ("exp", "iat"):
+        if type(claims.get(name)) is not int:
+            raise Unauthenticated("token_times", f"`{name}` must be an integer")
+    if claims["exp"] <= now:
+        raise Unauthenticated("token_expired")
+    if claims["iat"] > now + SKEW_SECONDS:
+        raise Unauthenticated("token_times", "`iat` is in the future")
+    if "nbf" in claims and (type(claims["nbf"]) is not int or claims["nbf"] > now + SKEW_SECONDS):
+        raise Unauthenticated("token_times", "`nbf` is in the future")
+
+
+def _principal(claims: Mapping[str, Any]) -> Principal:
+    for name in ("sub", "jti", "tenant", "kind"):
+        if not isinstance(claims.get(name), str) or not _ID.fullmatch(claims[name]):
+            raise Unauthenticated("token_claims", f"`{name}` must be an identifier")
+    if not _TENANT.fullmatch(claims["tenant"]):
+        raise Unauthenticated("token_claims", "`tenant` must be a tenant name")
+    try:
+        kind = PrincipalKind(claims["kind"])
+    except ValueError as error:
+        raise Unauthenticated("token_claims", "`kind` must be agent or person") from error
+    chain = _actors(claims.get("act"))
+    if chain and kind is not PrincipalKind.AGENT:
+        raise Unauthenticated("token_claims", "only an agent may act for a subject")
+    person = claims.get("person", "")
+    if not isinstance(person, str) or (person and not _ID.fullmatch(person)):
+        raise Unauthenticated("token_claims", "`person` must be an identifier")
+    if kind is PrincipalKind.PERSON and not person:
+        raise Unauthenticated("token_claims", "`person` is needed for a person")
+    is_person = kind is PrincipalKind.PERSON
+    return Principal(
+        tenant=claims["tenant"],
+        kind=kind,
+        id=person if is_person else (chain[0] if chain else claims["sub"]),
+        subject=claims["sub"] if chain else None,
+        subject_person=person or None,
+        delegates=tuple(chain[1:]),
+        roles=_roles(claims.get("roles", [])) if is_person else (),
+        tools=_tools(claims.get("tools", [])),
+        issued_at=claims["iat"],
+        expires_at=claims["exp"],
+    )
+
+
+def _actors(act: Any) -> list[str]:
+    chain: list[str] = []
+    while act is not None:
+        actor = act.get("sub") if isinstance(act, dict) else None
+        if not isinstance(actor, str) or not _ID.fullmatch(actor) or len(chain) == DELEGATES_MAX:
+            raise Unauthenticated("token_claims", "`act` must be a chain of at most 8 actors")
+        chain.append(actor)
+        act = act.get("act")
+    return chain
+
+
+def _roles(roles: Any) -> tuple[str, ...]:
+    if not isinstance(roles, list) or not all(role in ROLES for role in roles if isinstance(role, str)):
+        raise Unauthenticated("token_claims", "`roles` must be a list of known roles")
+    if not all(isinstance(role, str) for role in roles):
+        raise Unauthenticated("token_claims", "`roles` must be a list of known roles")
+    return tuple(sorted(set(roles)))
+
+
+def _tools(tools: Any) -> frozenset[str]:
+    if not isinstance(tools, list) or len(tools) > 500 or not all(isinstance(tool, str) for tool in tools):
+        raise Unauthenticated("token_claims", "`tools` must be a list of tool names")
+    return frozenset(tools)

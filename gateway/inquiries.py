@@ -1,0 +1,139 @@
+"""What became of a call, for whoever may know: its state, its entries, what it waits for, its answer.
+
+Agents see their own calls; people with a role see their tenant's. Another tenant's call and an unknown one are the same
+404. A refused call has no row and is told from its entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from gateway.activation import Policies
+from gateway.admission import call_text
+from gateway.answers import Answers, Reply, receipt
+from gateway.approvals import approval_text
+from gateway.clock import Clock, rfc3339
+from gateway.errors import NotFound
+from gateway.identity import Principal, PrincipalKind
+from gateway.ledger import FullRow, Placed, State
+from gateway.redaction import Redactor
+from gateway.storage.records import Records
+
+POLL_SECONDS = 0.2  # Approvals arrive at the pace of people.
+_MOVING = (State.PARKED, State.EXECUTING, State.IN_DOUBT)
+
+
+class Inquiries:
+    """Answers questions about calls."""
+
+    def __init__(
+        self, *, records: Records, policies: Policies, answers: Answers, redactor: Redactor, clock: Clock
+    ) -> None:
+        self._records = records
+        self._policies = policies
+        self._answers = answers
+        self._redactor = redactor
+        self._clock = clock
+
+    async def call(self, principal: Principal, call_id: UUID, *, wait_seconds: int = 0) -> Reply:
+        """200: everything about one call. With `wait_seconds`, when it moved or an approval came, or then anyway."""
+        tenant = principal.tenant
+        row = await self._records.call(tenant, call_id)
+        if row is not None:
+            _require_visible(principal, row.row.principal)
+            row = await self._moved(row, wait_seconds)
+        placed = await self._records.entries_of(tenant, call_id, row)
+        if not placed:
+            raise NotFound("unknown_call", "no call of this tenant")
+        entries = [orjson.loads(each.body) for each in placed]
+        if row is None:
+            _require_visible(principal, str(entries[-1].get("principal", "")))
+            return Reply(status=200, document=await self._refused(tenant, call_id, placed[-1], entries))
+        return Reply(status=200, document=await self._document(principal, row, placed, entries))
+
+    async def calls(self, principal: Principal, *, state: str | None, before_ms: int | None) -> Reply:
+        """200: a page of calls, newest first; agents see their own."""
+        own = principal.reference if principal.kind is PrincipalKind.AGENT or not principal.roles else None
+        found = await self._records.calls(principal.tenant, state=state, principal=own, before_ms=before_ms)
+        return Reply(status=200, document={"calls": [_summary(row) for row in found]})
+
+    async def _moved(self, row: FullRow, wait_seconds: int) -> FullRow:
+        tenant, call_id = row.row.tenant, row.row.call_id
+        before = (row.state, len(await self._records.approvals(tenant, call_id)))
+        until = self._clock.monotonic() + wait_seconds
+        now, current = before, row
+        while now == before and current.state in _MOVING and self._clock.monotonic() < until:
+            await asyncio.sleep(POLL_SECONDS)
+            current = await self._records.call(tenant, call_id) or current
+            now = (current.state, len(await self._records.approvals(tenant, call_id)))
+        return current
+
+    async def _document(
+        self, principal: Principal, row: FullRow, placed: Sequence[Placed], entries: Sequence[dict[str, Any]]
+    ) -> dict[str, Any]:
+        tool = self._policies.active(row.row.tenant).tools[row.row.tool]
+        arguments = orjson.loads(row.row.request)["arguments"]
+        if row.row.principal != principal.reference:
+            arguments = self._redactor.show(tool.contract, tool.contract.arguments, arguments, principal)
+        document: dict[str, Any] = {**_summary(row), "arguments": arguments}
+        if row.answer is not None and row.state is not State.EXECUTING:
+            document |= self._answers.shown(tool.contract, principal, orjson.loads(row.answer))
+        approvals = await self._records.approvals(row.row.tenant, row.row.call_id)
+        document["approvals"] = [
+            {
+                "approval": approval_text(each.approval_id),
+                "person": each.person,
+                "verdict": each.verdict,
+                "roles": list(each.roles),
+                "not_after": rfc3339(each.not_after_ms),
+            }
+            for each in approvals
+        ]
+        document["entries"] = [
+            {"seq": entry["seq"], "kind": entry["kind"], "at_ms": entry["at_ms"]} for entry in entries
+        ]
+        return {**document, "status": row.state.value, "receipt": receipt(placed[-1])}
+
+    async def _refused(
+        self, tenant: str, call_id: UUID, placed: Placed, entries: Sequence[dict[str, Any]]
+    ) -> dict[str, Any]:
+        last = entries[-1]
+        packet = await self._records.payload(tenant, placed.seq) or {}
+        return {
+            "call": call_text(call_id),
+            "status": last.get("state", State.REFUSED.value),
+            "tool": last.get("tool", ""),
+            "principal": last.get("principal", ""),
+            "reason": last.get("reason", ""),
+            "rules": packet.get("decision", {}).get("rules", []),
+            "invariant_checks": packet.get("checks", []),
+            "entry": placed.seq,
+            "entries": [{"seq": entry["seq"], "kind": entry["kind"], "at_ms": entry["at_ms"]} for entry in entries],
+            "receipt": receipt(placed),
+        }
+
+
+def _require_visible(principal: Principal, requester: str) -> None:
+    is_insider = principal.kind is PrincipalKind.PERSON and bool(principal.roles)
+    if requester != principal.reference and not is_insider:
+        raise NotFound("unknown_call", "no call of this tenant")
+
+
+def _summary(row: FullRow) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        "call": call_text(row.row.call_id),
+        "status": row.state.value,
+        "tool": row.row.tool,
+        "principal": row.row.principal,
+        "created_at": rfc3339(row.created_at_ms),
+    }
+    if row.row.correlation:
+        summary["correlation_id"] = row.row.correlation
+    if row.state is State.PARKED and row.expires_at_ms is not None:
+        summary["expires_at"] = rfc3339(row.expires_at_ms)
+    return summary

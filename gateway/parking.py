@@ -1,0 +1,147 @@
+"""Parked calls: waiting for persons, without running anything when they come.
+
+Approving never executes. The requester presents the same call and key again with the approval ids; all stages run again
+on fresh facts. An edit is a call of its own whose principal is the editor; it ends the call that it edits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from gateway import entries
+from gateway.admission import Call, call_text
+from gateway.answers import Answers, Reply
+from gateway.attempts import Attempt
+from gateway.clearance import Wanting
+from gateway.clock import Clock
+from gateway.encoding import encode
+from gateway.errors import Conflict, Denied, NotFound, RateExceeded, Unavailable
+from gateway.gathering import Gathered
+from gateway.identity import Principal, PrincipalKind
+from gateway.ledger import ApprovalRow, Close, Draft, FullRow, Park, Placed, Stale, State
+from gateway.refusals import Refusals
+from gateway.storage.records import Records
+
+RETRY_SECONDS = 60  # A full queue of approvals empties at the pace of people.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """An approver's signed no, kept with the call that it ends."""
+
+    approval: ApprovalRow
+    feedback: str
+    """The reason in the approver's words, redacted; the requester reads it."""
+    payload: Mapping[str, Any]
+
+
+class Parking:
+    """Parks calls, and ends parked ones."""
+
+    def __init__(
+        self,
+        *,
+        refusals: Refusals,
+        records: Records,
+        answers: Answers,
+        clock: Clock,
+        parked_ms: int,
+        per_principal_max: int,
+    ) -> None:
+        self._refusals = refusals
+        self._records = records
+        self._answers = answers
+        self._clock = clock
+        self._parked_ms = parked_ms
+        self._per_principal_max = per_principal_max
+
+    async def park(self, attempt: Attempt, gathered: Gathered, wanting: Wanting) -> Reply:
+        """202. A call that is parked already keeps its entry and its expiry; what it needs may have changed."""
+        call = attempt.call
+        if attempt.held is not None and attempt.held.state is State.PARKED:
+            expires_at_ms = attempt.held.expires_at_ms or self._clock.now_ms()
+            body = self._answers.parked_body(attempt.row(), call, attempt.active, wanting, expires_at_ms)
+            return self._answers.parked(body, None)
+        await self._require_room(call.principal)
+        expires_at_ms = self._clock.now_ms() + self._parked_ms
+        row = attempt.row()
+        body = self._answers.parked_body(row, call, attempt.active, wanting, expires_at_ms)
+        packet = {**self._refusals.packet(attempt, gathered, wanting.ruling), "needs": wanting.document()}
+        entry = entries.parked(
+            call, attempt.call_id, attempt.call_salt, attempt.active.reference(), wanting.ruling, packet
+        )
+        placed = await self._refusals.commit(Park(row=row, entry=entry, expires_at_ms=expires_at_ms, answer=body))
+        if not isinstance(placed, Placed):
+            raise self._refusals.of_ledger(attempt, placed)
+        await self.supersede(call)
+        return self._answers.parked(body, placed)
+
+    async def editors(self, call: Call) -> tuple[str, ...]:
+        """
+        Who took part in the versions that this call edits.
+
+        Raises `NotFound`, `Conflict` when the edited call is no longer parked, and `Denied` for an editor who
+        neither asked for it nor is a person with a role.
+        """
+        if call.edits is None:
+            return ()
+        edited = await self._records.call(call.principal.tenant, call.edits)
+        if edited is None:
+            raise NotFound("unknown_call", "`edits` names no call of this tenant")
+        if edited.state is not State.PARKED:
+            raise Conflict("call_closed", "only a parked call can be edited", members={"call": call_text(call.edits)})
+        requester = orjson.loads(edited.row.requester)
+        is_person = call.principal.kind is PrincipalKind.PERSON and bool(call.principal.roles)
+        if edited.row.principal != call.principal.reference and not is_person:
+            raise Denied("edit_not_allowed", "only the requester or a person with a role edits a call")
+        return tuple(sorted({requester["id"], requester["subject_person"], *requester["editors"]} - {""}))
+
+    async def supersede(self, call: Call) -> None:
+        """End the call that this one edited. Another end of it may have come first."""
+        if call.edits is None:
+            return
+        edited = await self._records.call(call.principal.tenant, call.edits)
+        if edited is not None and edited.state is State.PARKED:
+            await self.close(edited, State.CANCELLED, by=call.principal.reference, reason="edited")
+
+    async def close(
+        self, row: FullRow, state: State, *, by: str, reason: str, rejection: Rejection | None = None
+    ) -> Placed | State:
+        """Reject, cancel or expire a parked call; the state that won when ours came second."""
+        call_id: UUID = row.row.call_id
+        named = {"call": call_text(call_id), "tool": row.row.tool}
+        document = {**named, "status": state.value, "reason": reason}
+        if rejection is not None:
+            document["feedback"] = rejection.feedback
+        act = Close(
+            tenant=row.row.tenant,
+            call_id=call_id,
+            state=state,
+            answer=encode(document),
+            entry=Draft(
+                tenant=row.row.tenant,
+                kind=state.name,
+                call_id=call_id,
+                members={**named, "principal": by, "state": state.value, "reason": reason},
+                payload=rejection.payload if rejection else None,
+            ),
+            approval=rejection.approval if rejection else None,
+        )
+        answer = await self._refusals.commit(act)
+        match answer:
+            case Placed():
+                return answer
+            case Stale(state=state):
+                return state
+            case _:
+                raise Unavailable("ledger_unavailable", "the ledger gave no usable answer")
+
+    async def _require_room(self, principal: Principal) -> None:
+        waiting = await self._records.parked_count(principal.tenant, principal.reference)
+        if waiting >= self._per_principal_max:
+            raise RateExceeded("too_many_parked", RETRY_SECONDS)

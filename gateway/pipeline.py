@@ -1,0 +1,282 @@
+"""The governed write: the one path from a tool call to its signed receipt.
+
+The numbers return as comments where each step is done.
+
+ 1. identify  a configured issuer vouches for the principal
+ 2. limit     the principal is within its rate
+ 3. admit     the bytes are one call, and it fits the tool's contract
+ 4. claim     the idempotency key belongs to this exact call
+ 5. gather    facts, counters and approvals make it a question
+ 6. decide    every engine answers it, and names the rules that did
+ 7. check     every invariant of the tool is evaluated on it
+ 8. clear     refused, parked, or cleared
+ 9. intend    claim, budgets, approvals and INTENT are durable, together
+10. execute   the tool is called, once
+11. settle    the outcome is durable
+12. answer    the caller takes a signed receipt away
+
+Nothing before `intend` may touch the world; nothing after it may be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from gateway import admission, claims, entries
+from gateway.activation import Active, Policies
+from gateway.admission import Call
+from gateway.answers import Answers, Reply
+from gateway.attempts import Attempt
+from gateway.clearance import Clearance, Refusal, Ruling, Wanting, clear
+from gateway.clock import Clock
+from gateway.errors import Denied, NotDone, OutcomeUnknown, Unavailable
+from gateway.execution import Execution
+from gateway.gathering import Gather
+from gateway.governance import Governance
+from gateway.identity import Identity, Principal
+from gateway.killpoints import Stages
+from gateway.ledger import FullRow, Intend, Intended, Ledger, LedgerUnavailable, Look, Moved, Settled, State
+from gateway.lights import Lights
+from gateway.logs import log
+from gateway.parking import Parking
+from gateway.randomness import Randomness
+from gateway.rates import Rates
+from gateway.refusals import Refusals, reason_of, refused_look
+from gateway.replays import Replays
+from gateway.requests import Incoming
+from gateway.roles import RoleBook
+from gateway.settlement import Settlement, open_intent
+from policies.questions import Question
+
+DECISIONS_MAX = 64  # A soft ceiling that moves this often within one call is a storm: 503, come back.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the pipeline is made of; `app` constructs every one."""
+
+    environment: str
+    keep_ms: int
+    clock: Clock
+    randomness: Randomness
+    identity: Identity
+    roles: RoleBook
+    rates: Rates
+    policies: Policies
+    gather: Gather
+    ledger: Ledger
+    refusals: Refusals
+    parking: Parking
+    replays: Replays
+    execution: Execution
+    settlement: Settlement
+    governance: Governance
+    answers: Answers
+    lights: Lights
+    stages: Stages
+    """With kill points, for writes."""
+    looks: Stages
+    """Without them, for reads and dry runs."""
+
+
+class Pipeline:
+    """Takes calls."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._at = parts
+        self._claims = claims.Claims()
+
+    async def call(self, incoming: Incoming) -> Reply:
+        """
+        Take one call from its first byte to its answer.
+
+        Raises `Fault` for every answer that is not a result; each becomes a problem document at the door.
+        """
+        at, stage = self._at, self._at.stages
+        with stage("identify"):  # (1) Identify.
+            principal = await self.identify(incoming)
+        with stage("limit"):  # (2) Limit.
+            at.rates.take(principal)
+        with stage("admit"):  # (3) Admit. The body is read only now: strangers cannot feed us bytes.
+            document = admission.parse(await incoming.body())
+            active = at.policies.active(principal.tenant)
+            call = admission.admit(
+                document,
+                incoming.envelope(),
+                principal=principal,
+                environment=at.environment,
+                tools=active.tools,
+            )
+            at.rates.take_tool(principal, call.tool.contract.name, call.tool.contract.calls_per_minute)
+            at.policies.require_in_force(principal.tenant, active, call.tool.contract.name)
+        if call.key is None:
+            return await self._look(call, active)
+        with self._claims.held(call):
+            return await self._write(call, active)
+
+    async def identify(self, incoming: Incoming) -> Principal:
+        """The principal of any request, its roles noted: they are what its approvals count for from now on."""
+        incoming.principal = principal = self._at.identity.identify(incoming.authorization())
+        await self._at.roles.note(principal)
+        return principal
+
+    async def _write(self, call: Call, active: Active) -> Reply:
+        """Stages 4 to 12."""
+        at, stage = self._at, self._at.stages
+        with stage("claim"):  # (4) Claim.
+            attempt = await self._claim(call, active)
+        if attempt.held is not None and claims.is_answered(attempt.held):
+            return await self._replay(attempt, attempt.held)
+
+        for _ in range(DECISIONS_MAX):
+            # (5) to (8): nothing here touches the world, and a refusal is recorded before it is told.
+            cleared = await self._decide(attempt, stage)
+            if isinstance(cleared, Reply):
+                return cleared
+
+            # (9) Intend. Joins the batch and returns when it is durable. From here a crash leaves an open intent
+            #     on the chain; the sweeper settles it through `settle`, as this path does below.
+            with stage("intend"):
+                started = at.clock.monotonic()
+                intent = await self._intend(attempt, cleared)
+            if isinstance(intent, Intended):
+                break
+        else:
+            raise Unavailable("contended", "the counters of this call keep moving")
+
+        async with self._nothing_forgotten(attempt):
+            with stage("execute"):  # (10) Execute. The only line in the program that changes the outside world.
+                outcome = await at.execution.run(cleared, intent, intended_at=started)
+
+            with stage("settle"):  # (11) Settle. A fault from here on is 504: the sweeper finds out.
+                subject = entries.subject(call, attempt.call_id, attempt.call_salt)
+                opened = open_intent(cleared, intent, subject, at.governance.act(cleared))
+                settled = await at.settlement.settle(opened, outcome)
+
+            with stage("answer"):  # (12) Answer.
+                return await self._answer(attempt, settled)
+
+    async def _claim(self, call: Call, active: Active) -> Attempt:
+        """The attempt, under the identity that the ledger has for the key. Raises what forbids a second one."""
+        at = self._at
+        try:
+            held = (await at.ledger.look(Look(tenant=call.principal.tenant, claim=call.claim))).held
+        except LedgerUnavailable as error:
+            raise Unavailable("ledger_unavailable", "the ledger cannot be read") from error
+        attempt = Attempt(
+            call=call,
+            active=active,
+            call_id=at.randomness.uuid(),
+            call_salt=at.randomness.bytes(16),
+            held=None,
+            editors=await at.parking.editors(call),
+            keep_until_ms=at.clock.now_ms() + at.keep_ms,
+        )
+        async with at.refusals.recorded(attempt):
+            return claims.resume(attempt, held, at.clock.now_ms())
+
+    async def _decide(self, attempt: Attempt, stage: Stages) -> Clearance | Reply:
+        """Stages 5 to 8: a clearance, or the 202 of a parked call; a refusal is raised, recorded."""
+        at = self._at
+        async with at.refusals.recorded(attempt):
+            with stage("gather"):  # (5) Gather.
+                gathered = await at.gather.question(attempt.call, attempt.active, attempt.presented)
+            ruling = await self._rule(attempt, gathered.question, stage)
+            with stage("clear"):  # (8) Clear.
+                cleared = await clear(
+                    attempt, gathered, ruling, rule=lambda question: self._rule(attempt, question, at.looks)
+                )
+        match cleared:
+            case Clearance():
+                return cleared
+            case Wanting():
+                return await at.parking.park(attempt, gathered, cleared)
+            case Refusal():
+                raise await at.refusals.refuse(attempt, gathered, cleared)
+
+    async def _rule(self, attempt: Attempt, question: Question, stage: Stages) -> Ruling:
+        active = attempt.active
+        with stage("decide"):  # (6) Decide.
+            decision = await active.decide(question)
+        with stage("check"):  # (7) Check, also when the engines denied: the refusal shows both.
+            checks = active.invariants.evaluate(question)
+        ruling = Ruling(decision=decision, checks=checks)
+        if ruling.contradicts:
+            await self._at.policies.quarantine(
+                attempt.call.principal.tenant, active, "engines allow what a check calls violated"
+            )
+        return ruling
+
+    async def _intend(self, attempt: Attempt, cleared: Clearance) -> Intended | Moved:
+        at = self._at
+        packet = at.refusals.packet(attempt, cleared.gathered, cleared.ruling)
+        answer = await at.refusals.commit(
+            Intend(
+                row=attempt.row(),
+                entry=entries.intent(cleared, packet),
+                lease_ms=at.execution.lease_ms(cleared),
+                budgets=cleared.gathered.budgets,
+                in_flight=cleared.gathered.in_flight,
+                approvals=cleared.gathered.approvals.ids,
+                kills=at.governance.kill_switches(attempt.call),
+                refusal=lambda denied: at.refusals.entry(attempt, reason_of(denied), packet=packet),
+            )
+        )
+        if isinstance(answer, Intended | Moved):
+            return answer
+        raise at.refusals.of_ledger(attempt, answer)
+
+    async def _replay(self, attempt: Attempt, held: FullRow) -> Reply:
+        """The first answer again, if its recorded question would pass today for this principal; facts are not read."""
+        at = self._at
+        async with at.refusals.recorded(attempt):
+            question = await at.replays.question(attempt.call, held)
+            ruling = await self._rule(attempt, question, at.looks)
+            if not ruling.passes:
+                raise Denied("no_longer_permitted", "the recorded call would be refused today")
+        return await at.replays.answer(attempt.call, held)
+
+    async def _look(self, call: Call, active: Active) -> Reply:
+        """Reads and dry runs: stages 5 to 8, then the view, or what a write would meet."""
+        at, stage = self._at, self._at.looks
+        attempt = Attempt(
+            call=call,
+            active=active,
+            call_id=at.randomness.uuid(),
+            call_salt=at.randomness.bytes(16),
+            held=None,
+            editors=(),
+            keep_until_ms=0,
+        )
+        gathered = await at.gather.question(call, active, None)
+        ruling = await self._rule(attempt, gathered.question, stage)
+        cleared = await clear(attempt, gathered, ruling, rule=lambda question: self._rule(attempt, question, at.looks))
+        at.lights.note(entries.looked(attempt, ruling))
+        if call.is_dry_run:
+            return at.answers.dry_run(cleared, active)
+        if not isinstance(cleared, Clearance):
+            raise refused_look(attempt, cleared)
+        with stage("execute"):
+            return at.answers.read(cleared, await at.execution.view(cleared))
+
+    async def _answer(self, attempt: Attempt, settled: Settled | None) -> Reply:
+        if settled is None or settled.state is State.IN_DOUBT:
+            raise OutcomeUnknown(attempt.text)
+        await self._at.governance.took_effect(attempt.call, settled)
+        await self._at.parking.supersede(attempt.call)
+        if settled.state is State.NOT_DONE:
+            raise NotDone(attempt.text, entry=settled.placed.seq)
+        return self._at.answers.settled(attempt.call, settled)
+
+    @asynccontextmanager
+    async def _nothing_forgotten(self, attempt: Attempt) -> AsyncIterator[None]:
+        """After the intent there is no ordinary failure: whatever breaks leaves the outcome unknown."""
+        try:
+            yield
+        except (OutcomeUnknown, NotDone):
+            raise
+        except Exception as error:
+            log().error("settlement_failed", call=attempt.text, error=error)
+            raise OutcomeUnknown(attempt.text) from error

@@ -1,0 +1,189 @@
+"""Judge what is uploaded: a bundle, or a tool declaration, before anybody may publish or register it.
+
+1. read       strict form, size, digest
+2. verify     signed by a key that is trusted for bundles of this tenant now
+3. review     strict validation, ids, hints, capabilities, a case per rule
+4. cases      every case decided as expected, in an engine of its own
+5. proof      every invariant over every permitted question, in a worker process
+
+The verdict is stored with the bytes; publishing and activating are governed calls that take it as a fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.clock import Clock
+from invariants.reports import Finding, ProofReport, Verdict
+from invariants.supervisor import Prover
+from policies import bundles, cases, review
+from policies.bundles import Bundle
+from policies.errors import EngineUnavailable, PolicyFault
+from policies.rego import RegoWorker
+from policies.schema import CedarSchema, SchemaError, generate
+from proofs import certificates
+from proofs.certificates import Certificate, Obligation, SignedCertificate
+from proofs.keys import KeyRing, PrivateKey
+from tool_registry.contracts import Contract
+from tool_registry.declarations import parse_registered
+from tool_registry.documents import DeclarationError
+from tool_registry.registry import Registry
+
+FINDINGS_MAX = 50  # Enough to mend a bundle by.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What was found out about an upload."""
+
+    stage: str
+    """The stage that refused it, or `passed`."""
+    findings: tuple[Mapping[str, Any], ...] = ()
+    bundle: Bundle | None = None
+    contract: Contract | None = None
+    certificate: SignedCertificate | None = None
+    proof: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return self.stage == "passed"
+
+    def document(self) -> dict[str, Any]:
+        """The verdict as stored and shown."""
+        document: dict[str, Any] = {"passed": self.passed, "stage": self.stage, "findings": list(self.findings)}
+        if self.bundle is not None:
+            document |= {"digest": self.bundle.digest, "revision": self.bundle.manifest.revision}
+        if self.contract is not None:
+            document |= {"digest": self.contract.digest, "tool": self.contract.name}
+        if self.certificate is not None:
+            document["certificate"] = self.certificate.certificate.digest
+        return {**document, **self.proof}
+
+
+class Publishing:
+    """Judges uploads. Wired with the key that signs certificates."""
+
+    def __init__(
+        self, *, prover: Prover, signer: PrivateKey, bundle_keys: KeyRing, environment: str, clock: Clock
+    ) -> None:
+        self._prover = prover
+        self._signer = signer
+        self._bundle_keys = bundle_keys
+        self._environment = environment
+        self._clock = clock
+
+    async def judge_bundle(self, raw: bytes, tenant: str, registry: Registry) -> Judged:
+        """Take a bundle through all five stages; the first that refuses it ends the way."""
+        try:
+            bundle = bundles.parse(raw)
+        except PolicyFault as fault:
+            return Judged(stage="read", findings=(_said(fault),))
+        try:
+            bundles.verify(
+                bundle, self._bundle_keys, tenant=tenant, environment=self._environment, at_ms=self._clock.now_ms()
+            )
+        except PolicyFault as fault:
+            return Judged(stage="verify", findings=(_said(fault),), bundle=bundle)
+        return await self.judge_content(bundle, tenant, registry.contracts.values())
+
+    async def judge_content(self, bundle: Bundle, tenant: str, contracts: Iterable[Contract]) -> Judged:
+        """Stages 3 to 5: whether the content is sound over these tools, whoever signed it."""
+        listed = tuple(contracts)
+        try:
+            schema = generate(listed)
+            found = review.validate(bundle, schema)
+            if found:
+                findings = tuple({"file": each.file, "message": each.message} for each in found[:FINDINGS_MAX])
+                return Judged(stage="review", findings=findings, bundle=bundle)
+            report = await _run_cases(bundle, listed)
+            if not report.is_good:
+                return Judged(stage="cases", findings=_case_findings(report), bundle=bundle)
+        except (SchemaError, PolicyFault, EngineUnavailable) as fault:
+            return Judged(stage="review", findings=(_said(fault),), bundle=bundle)
+        return await self._prove(bundle, tenant, schema, listed)
+
+    async def judge_tool(self, raw: bytes, tenant: str, active: Bundle, registry: Registry) -> Judged:
+        """A declaration, and the active bundle proved over the tools that there would be with it."""
+        try:
+            contract = parse_registered(raw)
+            grown = registry.with_tool(contract)
+        except (DeclarationError, ValueError) as fault:
+            return Judged(stage="read", findings=(_said(fault),))
+        judged = await self.judge_content(active, tenant, grown.contracts.values())
+        return Judged(
+            stage=judged.stage,
+            findings=judged.findings,
+            contract=contract,
+            certificate=judged.certificate,
+            proof=judged.proof,
+        )
+
+    async def _prove(self, bundle: Bundle, tenant: str, schema: CedarSchema, contracts: tuple[Contract, ...]) -> Judged:
+        report = await self._prover.prove(bundle.files, schema, contracts)
+        counts = {"obligations": len(report.findings), "solver": report.solver, "engine": report.engine}
+        if not report.is_proved:
+            findings = tuple(_unproved(finding) for finding in report.failures[:FINDINGS_MAX])
+            return Judged(stage="proof", findings=findings, bundle=bundle, proof={"proof": counts})
+        certificate = certificates.sign(self._certificate(bundle, tenant, schema, report), self._signer)
+        return Judged(stage="passed", bundle=bundle, certificate=certificate, proof={"proof": counts})
+
+    def _certificate(self, bundle: Bundle, tenant: str, schema: CedarSchema, report: ProofReport) -> Certificate:
+        solver, _, version = report.solver.partition(" ")
+        return Certificate(
+            tenant=tenant,
+            environment=self._environment,
+            bundle=bundle.digest,
+            schema=schema.digest,
+            engine=report.engine,
+            solvers={solver: version},
+            encoder=report.encoder,
+            obligations=tuple(
+                Obligation(
+                    invariant=finding.invariant,
+                    action=finding.action,
+                    digest=finding.digest,
+                    verdict=certificates.Verdict(finding.verdict.value),
+                )
+                for finding in report.findings
+            ),
+            assumptions=report.assumptions,
+            at_ms=self._clock.now_ms(),
+        )
+
+
+async def _run_cases(bundle: Bundle, contracts: tuple[Contract, ...]) -> cases.CaseReport:
+    # A worker of its own: a module under review may kill it, and must not take the gateway's with it.
+    worker = RegoWorker()
+    await worker.start()
+    try:
+        return await cases.run(bundle, contracts, worker)
+    finally:
+        await worker.close()
+
+
+def _case_findings(report: cases.CaseReport) -> tuple[Mapping[str, Any], ...]:
+    failing = [{"case": each.case, "message": each.explanation} for each in report.failures]
+    unseen = [{"rule": rule, "message": "no case brings it to decide"} for rule in report.uncovered]
+    return tuple([*failing, *unseen][:FINDINGS_MAX])
+
+
+def _unproved(finding: Finding) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "invariant": finding.invariant,
+        "sentence": finding.sentence,
+        "action": finding.action,
+        "verdict": finding.verdict.value,
+        "message": finding.reason,
+    }
+    if finding.verdict is Verdict.REFUTED:
+        # The call that the bundle would have allowed, replayed on the real engine before anyone sees it.
+        document["would_allow"] = finding.counter_example
+        if finding.value is not None and finding.limit is not None:
+            document |= {"value": finding.value, "limit": finding.limit}
+    return document
+
+
+def _said(fault: Exception) -> dict[str, Any]:
+    return {"message": str(fault)}

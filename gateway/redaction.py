@@ -1,0 +1,149 @@
+"""Redaction: the only door through which a value reaches a log, an audit payload, or the answer to somebody.
+
+Schema first: a field's label decides, and unknown members are dropped. Patterns second, for free text. What is
+hidden is replaced by a keyed token: equal values of one tenant can be matched, nobody can compute the token of a
+guess, and tokens of two tenants never agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import re2
+
+from gateway.encoding import encode
+from gateway.identity import Principal, PrincipalKind
+from tool_registry.contracts import Contract, Field, Kind, Label
+
+_HIDDEN_IN_RECORDS = frozenset({Label.PERSONAL, Label.SECRET})
+
+# Linear-time engine: a pattern meets text that an attacker wrote.
+_PATTERNS: tuple[tuple[str, Any], ...] = (
+    ("email", re2.compile(r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")),
+    ("secret", re2.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
+    ("secret", re2.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")),
+    ("secret", re2.compile(r"\b(?:sk|pk|rk|ghp|gho|xox[abp]|AKIA|ASIA)[-_]?[A-Za-z0-9_-]{12,}")),
+    ("secret", re2.compile(r"(?i)\b(?:password|passwd|secret|api[_-]?key|token)\s*[:=]\s*\S+")),
+    ("card", re2.compile(r"\b\d(?:[ -]?\d){12,18}\b")),
+    ("phone", re2.compile(r"(?:\+|\b00)\d(?:[ ().-]{0,2}\d){6,14}\b|\b\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a list of fields asks for, worked out once: most contracts hide nothing and scan nothing."""
+
+    hidden: frozenset[str]
+    texts: frozenset[str]
+    nested: Mapping[str, tuple[Field, ...]]
+    names: frozenset[str]
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.hidden or self.texts or self.nested)
+
+
+class Redactor:
+    """Hides what a reader need not see. Holds the key that tokens are made with."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._plans: dict[tuple[int, frozenset[Label]], tuple[Sequence[Field], _Plan]] = {}
+
+    def record(self, fields: Sequence[Field], values: Mapping[str, Any], *, tenant: str) -> Mapping[str, Any]:
+        """Values for the audit log: personal and secret values become tokens, free text is scanned."""
+        return self._apply(fields, values, _HIDDEN_IN_RECORDS, tenant)
+
+    def show(
+        self, contract: Contract, fields: Sequence[Field], values: Mapping[str, Any], viewer: Principal
+    ) -> Mapping[str, Any]:
+        """Arguments or results of a contract for a reader, by the rights of this moment."""
+        visible = {Label.PUBLIC} | {
+            Label(label) for label, readers in contract.visible_to.items() if _may_see(viewer, readers)
+        }
+        return self._apply(fields, values, frozenset(set(Label) - visible), viewer.tenant)
+
+    def packet(self, contract: Contract, packet: Mapping[str, Any], *, tenant: str) -> Mapping[str, Any]:
+        """An action packet for the audit log: arguments and facts of its question by label."""
+        question = packet["question"]
+        context = dict(question["context"])
+        context["arguments"] = self.record(contract.arguments, context["arguments"], tenant=tenant)
+        facts = {source.name: source.fields for source in contract.facts}
+        context["facts"] = {
+            name: {**group, **self.record(facts[name], group, tenant=tenant)} if name in facts else group
+            for name, group in context["facts"].items()
+        }
+        return {**packet, "question": {**question, "context": context}}
+
+    def text(self, text: str, *, tenant: str) -> str:
+        """Free text with everything that a pattern finds replaced by its kind and token."""
+        for kind, pattern in _PATTERNS:
+            if kind == "card":
+                text = pattern.sub(lambda match: self._card(match.group(), tenant), text)
+            else:
+                text = pattern.sub(lambda match, kind=kind: f"[{kind} {self.token(match.group(), tenant)}]", text)
+        return text
+
+    def token(self, value: Any, tenant: str) -> str:
+        """The keyed token of a value: 64 bits, per tenant."""
+        key = hmac.digest(self._key, tenant.encode(), "sha256")
+        return "tok_" + hmac.new(key, encode(value), hashlib.sha256).hexdigest()[:16]
+
+    def _card(self, digits: str, tenant: str) -> str:
+        return f"[card {self.token(digits, tenant)}]" if _luhn(digits) else digits
+
+    def _apply(
+        self, fields: Sequence[Field], values: Mapping[str, Any], hidden: frozenset[Label], tenant: str
+    ) -> Mapping[str, Any]:
+        plan = self._plan(fields, hidden)
+        if plan.is_clean and plan.names >= values.keys():
+            return values
+        return {
+            name: self._value(plan, name, value, hidden, tenant) for name, value in values.items() if name in plan.names
+        }
+
+    def _value(self, plan: _Plan, name: str, value: Any, hidden: frozenset[Label], tenant: str) -> Any:
+        if name in plan.hidden:
+            return self.token(value, tenant)
+        if name in plan.texts:
+            return self.text(value, tenant=tenant) if isinstance(value, str) else value
+        if name not in plan.nested:
+            return value
+        inner = plan.nested[name]
+        if isinstance(value, Mapping):
+            return self._apply(inner, value, hidden, tenant)
+        return [self._apply(inner, item, hidden, tenant) for item in value]
+
+    def _plan(self, fields: Sequence[Field], hidden: frozenset[Label]) -> _Plan:
+        # Keyed by identity: the cached tuple is kept beside the plan, so the id cannot be taken by another.
+        key = (id(fields), hidden)
+        known = self._plans.get(key)
+        if known is None:
+            known = self._plans[key] = (fields, _planned(fields, hidden))
+        return known[1]
+
+
+def _planned(fields: Sequence[Field], hidden: frozenset[Label]) -> _Plan:
+    shown = [field for field in fields if field.label not in hidden]
+    return _Plan(
+        hidden=frozenset(field.name for field in fields if field.label in hidden),
+        texts=frozenset(field.name for field in shown if field.kind is Kind.TEXT),
+        nested={field.name: field.fields for field in shown if field.kind in (Kind.RECORD, Kind.LIST)},
+        names=frozenset(field.name for field in fields),
+    )
+
+
+def _may_see(viewer: Principal, readers: Sequence[str]) -> bool:
+    if viewer.kind is PrincipalKind.AGENT:
+        return "agents" in readers
+    return bool(set(viewer.roles) & set(readers))
+
+
+def _luhn(text: str) -> bool:
+    digits = [int(each) for each in text if each.isdigit()]
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0

@@ -1,0 +1,228 @@
+"""Put into force at start what was in force before, or, on a first start, the base bundle with a genesis entry.
+
+A certificate counts only when its signature holds and it was made by the engine and encoder that run now. Where none
+does, the gateway starts and is not ready, proves again, and refuses calls as `invariant_unproven` until it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import orjson
+
+from gateway.activation import SYSTEM, Active, Policies, proven_actions
+from gateway.clock import Clock
+from gateway.errors import Misconfigured
+from gateway.ledger import Append, Draft, Ledger
+from gateway.logs import log
+from gateway.publishing import Publishing
+from gateway.storage import acts, bundles
+from gateway.storage.bundles import Activation
+from gateway.storage.connections import Cursor
+from gateway.storage.desk import Desk
+from gateway.tools import prepare
+from invariants import checks, symbolic
+from policies import bundles as bundle_form
+from policies import cedar_syntax
+from policies.bundles import Bundle
+from policies.decider import Decider
+from policies.rego import RegoWorker
+from policies.schema import generate
+from proofs import certificates
+from proofs.certificates import Certificate
+from proofs.errors import EvidenceError
+from proofs.keys import KeyRing, PublicKey
+from tool_registry.declarations import parse_registered
+from tool_registry.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootKeys:
+    """What the genesis entry names: the approval keys with which a tenant can begin to govern itself."""
+
+    persons: Mapping[str, Sequence[tuple[str, str]]]
+    """By tenant: (person, public key)."""
+    bundle_keys: KeyRing
+
+    @staticmethod
+    def read(path: Path) -> RootKeys:
+        """Read `{"bundle_keys": [{…}], "persons": {TENANT: [{"person", "public_key"}]}}`. Raises `Misconfigured`."""
+        try:
+            document = orjson.loads(path.read_bytes())
+            return RootKeys(
+                persons={
+                    tenant: [(each["person"], each["public_key"]) for each in persons]
+                    for tenant, persons in document["persons"].items()
+                },
+                bundle_keys=KeyRing.parse(orjson.dumps({"keys": document["bundle_keys"]})),
+            )
+        except (OSError, ValueError, KeyError, TypeError, EvidenceError) as error:
+            raise Misconfigured(f"root keys file `{path.name}` cannot be used: {error}") from error
+
+
+class Restoring:
+    """Builds active sets from rows."""
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        ledger: Ledger,
+        policies: Policies,
+        publishing: Publishing,
+        catalogue: Registry,
+        rego: RegoWorker,
+        log_keys: KeyRing,
+        environment: str,
+        clock: Clock,
+    ) -> None:
+        self._desk = desk
+        self._ledger = ledger
+        self._policies = policies
+        self._publishing = publishing
+        self._catalogue = catalogue
+        self._rego = rego
+        self._log_keys = log_keys
+        self._environment = environment
+        self._clock = clock
+
+    async def start(self, base: bytes, roots: RootKeys, tenants: Sequence[str]) -> None:
+        """First start: genesis. Every start: each tenant's activation. Raises `Misconfigured`."""
+        if await self._desk.ask([SYSTEM], lambda cursor: bundles.activation(cursor, SYSTEM)) is None:
+            await self._genesis(base, roots)
+        for tenant in (SYSTEM, *tenants):
+            await self.reload(tenant)
+
+    async def reload(self, tenant: str) -> None:
+        """Put the tenant's newest activation into force, with the tools registered for it."""
+        activation = await self._desk.ask([tenant], lambda cursor: bundles.activation(cursor, tenant))
+        if activation is not None:
+            self._policies.put(tenant, await self._active(tenant, activation))
+
+    async def prove_again(self) -> None:
+        """Prove what is in force without a valid certificate; calls are refused until this is done."""
+        for tenant, active in self._policies.all().items():
+            if active.certificate is not None:
+                continue
+            log().warning("proving_again", tenant=tenant, revision=active.revision)
+            judged = await self._publishing.judge_content(active.bundle, tenant, active.registry.contracts.values())
+            if judged.certificate is None:
+                log().error("not_proved", tenant=tenant, stage=judged.stage)
+                continue
+            await self._keep(tenant, active.bundle.digest, judged.certificate)
+            await self.reload(tenant)
+
+    async def _genesis(self, base: bytes, roots: RootKeys) -> None:
+        judged = await self._publishing.judge_bundle(base, SYSTEM, self._catalogue)
+        if judged.bundle is None or judged.certificate is None:
+            findings = "; ".join(str(each.get("message", "")) for each in judged.findings[:3])
+            raise Misconfigured(f"base bundle: refused at `{judged.stage}`: {findings}")
+        certificate = judged.certificate
+        persons = {tenant: [list(each) for each in listed] for tenant, listed in roots.persons.items()}
+        entry = Draft(
+            tenant=SYSTEM,
+            kind="GENESIS",
+            members={
+                "bundle": judged.bundle.digest,
+                "revision": judged.bundle.manifest.revision,
+                "certificate": certificate.certificate.digest,
+            },
+            payload={"bundle_keys": roots.bundle_keys.document(), "persons": persons},
+        )
+        await self._ledger.commit(Append(entry=entry))
+        await self._keep(SYSTEM, judged.bundle.digest, certificate)
+        for tenant in roots.persons:
+            await self._desk.ask([tenant], partial(_register, tenant=tenant, persons=roots.persons[tenant]))
+        # Last: a first start that ended before this line is a first start again.
+        await self._desk.ask(
+            [SYSTEM], partial(self._activate_base, bundle=judged.bundle, signed=certificate, base=base)
+        )
+
+    def _activate_base(
+        self, cursor: Cursor, *, bundle: Bundle, signed: certificates.SignedCertificate, base: bytes
+    ) -> None:
+        verdict = {"passed": True, "stage": "passed", "digest": bundle.digest, "revision": bundle.manifest.revision}
+        bundles.add_bundle(cursor, SYSTEM, bundle.digest, base, verdict)
+        activation = Activation(
+            revision=bundle.manifest.revision,
+            digest=bundle.digest,
+            certificate_digest=signed.certificate.digest,
+            schema_digest=signed.certificate.schema,
+            at_ms=self._clock.now_ms(),
+        )
+        acts.activate(cursor, SYSTEM, activation, 1)
+
+    async def _keep(self, tenant: str, digest: str, signed: certificates.SignedCertificate) -> None:
+        content = orjson.dumps(signed.document(), option=orjson.OPT_SORT_KEYS)
+        certificate = signed.certificate
+        await self._desk.ask(
+            [tenant],
+            lambda cursor: bundles.add_certificate(
+                cursor, tenant, certificate.digest, digest, certificate.schema, content
+            ),
+        )
+
+    async def _active(self, tenant: str, activation: Activation) -> Active:
+        stored, tools = await self._desk.ask([tenant, SYSTEM], lambda cursor: _read(cursor, tenant, activation))
+        registry = self._catalogue
+        for tool in tools:
+            registry = registry.with_tool(parse_registered(tool.document))
+        bundle = bundle_form.parse(stored.content)
+        schema = generate(registry.contracts.values())
+        certificate = self._valid(
+            await self._desk.ask([tenant, SYSTEM], lambda cursor: _kept(cursor, tenant, bundle.digest, schema.digest)),
+            schema.digest,
+        )
+        decider = Decider(bundle, registry.contracts.values(), self._rego)
+        await decider.load()
+        compiled = checks.compile(bundle.invariants, schema.typed)
+        return Active(
+            tenant=tenant,
+            revision=activation.revision,
+            bundle=bundle,
+            certificate=certificate,
+            certificate_digest=certificate.digest if certificate else activation.certificate_digest,
+            decider=decider,
+            invariants=compiled,
+            registry=registry,
+            tools={name: prepare(contract, schema.typed) for name, contract in registry.contracts.items()},
+            proven=proven_actions(certificate, schema, compiled),
+        )
+
+    def _valid(self, kept: Sequence[bytes], schema: str) -> Certificate | None:
+        for content in kept:
+            try:
+                signed = certificates.parse(orjson.loads(content))
+                certificates.verify(signed, self._log_keys)
+            except (EvidenceError, ValueError):
+                continue
+            made_by = (signed.certificate.engine, signed.certificate.encoder, signed.certificate.schema)
+            if made_by == (cedar_syntax.ENGINE_VERSION, symbolic.ENCODER_VERSION, schema):
+                return signed.certificate
+        return None
+
+
+def _register(cursor: Cursor, *, tenant: str, persons: Sequence[tuple[str, str]]) -> None:
+    for person, public_key in persons:
+        key = PublicKey.from_text(public_key)
+        cursor.execute(
+            """insert into lockgate.person_keys (key_id, tenant, person, public_key, registered_seq)
+            values (%s, %s, %s, %s, 0) on conflict (key_id) do nothing""",
+            (key.key_id, tenant, person, key.text),
+        )
+
+
+def _read(cursor: Cursor, tenant: str, activation: Activation) -> tuple[bundles.StoredBundle, list[bundles.StoredTool]]:
+    # A tenant that registered a tool of its own may still be under the base bundle of `system`.
+    stored = bundles.bundle(cursor, tenant, activation.digest) or bundles.bundle(cursor, SYSTEM, activation.digest)
+    if stored is None:
+        raise Misconfigured("an activation names a bundle that is not stored")
+    return stored, bundles.registered_tools(cursor, tenant)
+
+
+def _kept(cursor: Cursor, tenant: str, digest: str, schema: str) -> list[bytes]:
+    kept = bundles.certificates(cursor, tenant, digest, schema)
+    return kept if tenant == SYSTEM else kept + bundles.certificates(cursor, SYSTEM, digest, schema)

@@ -1,0 +1,173 @@
+"""Settle: what became of an open intent is made durable, by the pipeline and by the sweeper alike.
+
+An `OpenIntent` holds what both need; the pipeline has it from the clearance, the sweeper reads it back from the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from gateway.admission import call_text
+from gateway.answers import decided
+from gateway.clearance import Clearance
+from gateway.connectors import Outcome
+from gateway.encoding import encode
+from gateway.ledger import (
+    ActRefused,
+    Budget,
+    Draft,
+    InFlight,
+    Intended,
+    Late,
+    Ledger,
+    LedgerUnavailable,
+    Settle,
+    Settled,
+    State,
+)
+from gateway.redaction import Redactor
+from gateway.tools import PreparedTool
+
+GovernanceAct = Callable[[Any, int], Mapping[str, Any]]
+
+STATUS = {State.EXECUTED: 200, State.FAILED: 200, State.NOT_DONE: 503, State.IN_DOUBT: 504}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenIntent:
+    """A call whose intent is durable and whose outcome is not."""
+
+    tenant: str
+    claim: bytes
+    call_id: UUID
+    fence: int
+    tool: PreparedTool
+    canonical: bytes
+    correlation: str | None
+    subject: Mapping[str, Any]
+    """The members that name the call in every entry."""
+    reference: Mapping[str, Any]
+    """Bundle, revision and certificate that it was decided under."""
+    decision: Mapping[str, Any]
+    """`decision` and `invariant_checks` of the answer."""
+    intent_seq: int
+    budgets: tuple[Budget, ...]
+    in_flight: tuple[InFlight, ...]
+    expected: tuple[State, ...] = (State.EXECUTING,)
+    act: GovernanceAct | None = None
+
+
+def open_intent(
+    cleared: Clearance, intent: Intended, subject: Mapping[str, Any], act: GovernanceAct | None
+) -> OpenIntent:
+    """The open intent of a call that this process just wrote."""
+    attempt, call = cleared.attempt, cleared.attempt.call
+    return OpenIntent(
+        tenant=call.principal.tenant,
+        claim=call.claim,
+        call_id=attempt.call_id,
+        fence=intent.fence,
+        tool=call.tool,
+        canonical=call.canonical,
+        correlation=call.correlation,
+        subject=subject,
+        reference=attempt.active.reference(),
+        decision=decided(cleared.ruling, attempt.active),
+        intent_seq=intent.placed.seq,
+        budgets=cleared.gathered.budgets,
+        in_flight=cleared.gathered.in_flight,
+        act=act,
+    )
+
+
+class Settlement:
+    """Writes outcomes."""
+
+    def __init__(self, ledger: Ledger, redactor: Redactor) -> None:
+        self._ledger = ledger
+        self._redactor = redactor
+
+    async def settle(self, intent: OpenIntent, outcome: Outcome) -> Settled | None:
+        """
+        Make the outcome durable. None when the fence moved on: another settles, and ours is recorded as late.
+
+        Raises `LedgerUnavailable` when it is not known whether the outcome is durable: the sweeper finds out.
+        """
+        entry = self._entry(intent, outcome, "OUTCOME")
+        answer = await self._ledger.commit(
+            Settle(
+                tenant=intent.tenant,
+                claim=intent.claim,
+                call_id=intent.call_id,
+                fence=intent.fence,
+                expected=intent.expected,
+                state=outcome.state,
+                status=STATUS[outcome.state],
+                answer=_answer(intent, outcome),
+                entry=entry,
+                late_entry=self._entry(intent, outcome, "LATE"),
+                budgets=intent.budgets,
+                in_flight=intent.in_flight,
+                act=intent.act,
+                finish=self._finish(intent) if intent.act else None,
+            )
+        )
+        match answer:
+            case Settled():
+                return answer
+            case Late():
+                return None
+            case _:
+                raise LedgerUnavailable("the settlement was answered with something else", is_known=False)
+
+    def _finish(
+        self, intent: OpenIntent
+    ) -> Callable[[Mapping[str, Any] | ActRefused], tuple[State, int, bytes, Draft]]:
+        def finish(result: Mapping[str, Any] | ActRefused) -> tuple[State, int, bytes, Draft]:
+            if isinstance(result, ActRefused):
+                outcome = Outcome(state=State.FAILED, reason=result.reason)
+            else:
+                outcome = Outcome(state=State.EXECUTED, result=result)
+            return outcome.state, 200, _answer(intent, outcome), self._entry(intent, outcome, "OUTCOME")
+
+        return finish
+
+    def _entry(self, intent: OpenIntent, outcome: Outcome, kind: str) -> Draft:
+        reconciled = intent.expected != (State.EXECUTING,)
+        members = {
+            **intent.subject,
+            **intent.reference,
+            "effect": call_text(intent.call_id),
+            "intent": intent.intent_seq,
+            "state": outcome.state.value,
+        }
+        if outcome.reason:
+            members["reason"] = outcome.reason.split(":")[0].replace(" ", "_")[:64]
+        payload = {}
+        if outcome.result is not None:
+            payload["result"] = self._redactor.record(intent.tool.contract.result, outcome.result, tenant=intent.tenant)
+        return Draft(
+            tenant=intent.tenant,
+            kind="RECONCILED" if reconciled and kind == "OUTCOME" else kind,
+            call_id=intent.call_id,
+            correlation=intent.correlation,
+            members=members,
+            payload=payload or None,
+        )
+
+
+def _answer(intent: OpenIntent, outcome: Outcome) -> bytes:
+    """The stored answer: whole, so that it can be redacted by the rights of whoever reads it later."""
+    document: dict[str, Any] = {
+        "call": call_text(intent.call_id),
+        "status": outcome.state.value,
+        **intent.decision,
+    }
+    if outcome.result is not None:
+        document["result"] = outcome.result
+    if outcome.reason:
+        document["reason"] = outcome.reason
+    return encode(document)

@@ -1,0 +1,123 @@
+"""Where facts are read: the business's endpoints over HTTP, the gateway's own tables, or a function in process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from gateway.activation import Policies
+from gateway.admission import Call
+from gateway.clock import Clock, rfc3339
+from gateway.connectors import HttpConnector
+from gateway.errors import Denied, Unavailable
+from gateway.facts import Reading
+from gateway.ledger import LedgerUnavailable
+from gateway.storage import bundles
+from gateway.storage.connections import Cursor
+from gateway.storage.desk import Desk
+from gateway.storage.records import Records
+from gateway.tools import PreparedFact
+
+LocalFact = Callable[[Call], Awaitable[Reading]]
+
+_WORD = re.compile(r"(kind|tool|call|principal|state|correlation):([A-Za-z0-9_./:-]{1,128})")
+_SHOWN = ("call", "tool", "principal", "state")
+
+
+class Sources:
+    """Reads facts."""
+
+    def __init__(
+        self,
+        http: HttpConnector,
+        desk: Desk,
+        policies: Policies,
+        clock: Clock,
+        local: Mapping[str, LocalFact],
+    ) -> None:
+        self._http = http
+        self._desk = desk
+        self._policies = policies
+        self._clock = clock
+        self._local = local
+
+    async def read(self, call: Call, fact: PreparedFact) -> Reading | None:
+        """See `gathering.FactReader`."""
+        match fact.source.source:
+            case "http" if call.tool.contract.connector.kind == "local":
+                return await self._local[fact.source.name](call)
+            case "http":
+                return await self._over_http(call, fact)
+            case _:
+                return await self._own(call, fact)
+
+    async def _over_http(self, call: Call, fact: PreparedFact) -> Reading | None:
+        document = await self._http.fact(
+            call.principal.tenant, call.tool.contract.connector, fact.source.method, fact.source.path, call.arguments
+        )
+        if document is None:
+            return None
+        at_ms, values = document.get("at_ms"), document.get("facts")
+        if type(at_ms) is not int or not isinstance(values, dict):
+            raise Denied("fact_missing", f"`{fact.source.name}` came without time stamp or facts")
+        return Reading(at_ms=at_ms, values=values)
+
+    async def _own(self, call: Call, fact: PreparedFact) -> Reading | None:
+        tenant, digest = call.principal.tenant, call.arguments["digest"]
+        active = self._policies.active(tenant)
+
+        def work(cursor: Cursor) -> dict[str, Any] | None:
+            if fact.source.name == "tool":
+                tool = bundles.tool(cursor, tenant, digest)
+                return None if tool is None else {"verdict_passed": tool.verdict["passed"]}
+            stored = bundles.bundle(cursor, tenant, digest)
+            if stored is None:
+                return None
+            return {
+                "verdict_passed": stored.verdict["passed"],
+                "revision": stored.verdict["revision"],
+                "current_revision": active.revision,
+            }
+
+        try:
+            values = await self._desk.ask([tenant], work)
+        except LedgerUnavailable as error:
+            raise Unavailable("ledger_unavailable", "the ledger cannot be read") from error
+        return None if values is None else Reading(at_ms=self._clock.now_ms(), values=values)
+
+
+class LedgerViews:
+    """What read tools show of the tenant's own log."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    async def search(self, tenant: str, query: str) -> Mapping[str, Any]:
+        """Entries that fit words of the form `member:value`. Raises `Denied` for other words."""
+        wanted: dict[str, str] = {}
+        for word in query.split():
+            match = _WORD.fullmatch(word)
+            if match is None:
+                raise Denied(
+                    "query_unfit", "expected words `kind:`, `tool:`, `call:`, `principal:` or `state:` with a value"
+                )
+            wanted[match[1]] = match[2]
+        if "correlation" in wanted:
+            correlation = wanted.pop("correlation")
+            traced = await self._records.traced(tenant, correlation)
+            found = [each for each in traced if wanted.items() <= each[0].items()][::-1]
+        else:
+            found = [(entry, "") for entry in await self._records.search(tenant, wanted)]
+        return {"matched": len(found), "entries": [_shown(entry, name) for entry, name in found]}
+
+    async def trace(self, tenant: str, correlation: str) -> Mapping[str, Any]:
+        """Every entry that a correlation id runs through, in order; a call id traces its own call."""
+        found = await self._records.traced(tenant, correlation)
+        return {"correlation_id": correlation, "entries": [_shown(entry, name) for entry, name in found]}
+
+
+def _shown(entry: Mapping[str, Any], correlation: str) -> dict[str, Any]:
+    shown: dict[str, Any] = {"seq": entry["seq"], "kind": entry["kind"], "at": rfc3339(entry["at_ms"])}
+    shown |= {name: entry[name] for name in _SHOWN if name in entry}
+    return shown if not correlation else {**shown, "correlation_id": correlation}

@@ -1,0 +1,96 @@
+"""What the governance family changes in the gateway's own tables, inside the settle transaction.
+
+Each act takes a cursor and the place of its OUTCOME entry, and returns the tool's result; `ActRefused` is a definite
+refusal, after which nothing of it remains. The head of the tenant is locked: two acts never meet.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import psycopg
+
+from gateway.ledger import ActRefused
+from gateway.storage import bundles
+from gateway.storage.bundles import Activation
+from gateway.storage.connections import Cursor
+
+
+def activate(cursor: Cursor, tenant: str, activation: Activation, seq: int) -> None:
+    """Put a revision into force, newer than every one before it."""
+    current = bundles.activation(cursor, tenant)
+    if current is not None and activation.revision <= current.revision:
+        raise ActRefused("stale_revision")
+    bundles.activate(cursor, tenant, activation, seq)
+
+
+def register_key(cursor: Cursor, tenant: str, person: str, key_id: str, public_key: str, seq: int) -> None:
+    """Register an approver's key. A key belongs to one person, once."""
+    try:
+        cursor.execute(
+            """insert into lockgate.person_keys (key_id, tenant, person, public_key, registered_seq)
+            values (%s, %s, %s, %s, %s)""",
+            (key_id, tenant, person, public_key, seq),
+        )
+    except psycopg.errors.UniqueViolation as error:
+        raise ActRefused("key_known") from error
+
+
+def revoke_key(cursor: Cursor, tenant: str, key_id: str, seq: int) -> str:
+    """Revoke a key and return whose it was."""
+    cursor.execute(
+        """update lockgate.person_keys set revoked_seq = %s
+        where tenant = %s and key_id = %s and revoked_seq is null returning person""",
+        (seq, tenant, key_id),
+    )
+    row = cursor.fetchone()
+    if row is None:
+        raise ActRefused("key_unknown")
+    return str(row[0])
+
+
+def set_autonomy(cursor: Cursor, tenant: str, agent: str, action: str, level: int, seq: int) -> None:
+    """Set the level of an agent for an action, or for every action without a level of its own."""
+    cursor.execute(
+        """insert into lockgate.autonomy (tenant, agent, action, level, seq) values (%s, %s, %s, %s, %s)
+        on conflict (tenant, agent, action) do update set level = excluded.level, seq = excluded.seq""",
+        (tenant, agent, action, level, seq),
+    )
+
+
+def engage_kill(cursor: Cursor, tenant: str, scope: str, target: str, reason: str, seq: int) -> None:
+    """Engage a switch; engaged again, it stays so."""
+    cursor.execute(
+        """insert into lockgate.kills (tenant, scope, target, engaged, reason, seq) values (%s, %s, %s, true, %s, %s)
+        on conflict (tenant, scope, target) do update
+        set engaged = true, reason = excluded.reason, seq = excluded.seq""",
+        (tenant, scope, target, reason, seq),
+    )
+
+
+def release_kill(cursor: Cursor, tenant: str, scope: str, target: str, seq: int) -> None:
+    """Release an engaged switch."""
+    cursor.execute(
+        """update lockgate.kills set engaged = false, seq = %s
+        where tenant = %s and scope = %s and target = %s and engaged""",
+        (seq, tenant, scope, target),
+    )
+    if cursor.rowcount != 1:
+        raise ActRefused("not_engaged")
+
+
+def erase_subject(cursor: Cursor, tenant: str, subject: str) -> int:
+    """Destroy the payloads kept about a person, with their salts; the chain still verifies. Returns how many."""
+    cursor.execute(
+        """update lockgate.payloads set salt = null, body = null
+        where tenant = %s and subject = %s and body is not null""",
+        (tenant, subject),
+    )
+    return cursor.rowcount
+
+
+def open_state(cursor: Cursor, tenant: str, call_id: UUID) -> str | None:
+    """The state of a call, if it is this tenant's."""
+    cursor.execute("select state from lockgate.calls where tenant = %s and call_id = %s", (tenant, call_id))
+    row = cursor.fetchone()
+    return None if row is None else str(row[0])

@@ -1,0 +1,192 @@
+"""What was recorded, read back by id, by call, by correlation: for replays, answers, reads and auditors.
+
+Every function sees the rows of one tenant only (row-level security), so another tenant's id is simply not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from gateway.ledger import ApprovalRow, FullRow, Placed
+from gateway.storage import rows
+from gateway.storage.connections import Cursor
+from gateway.storage.desk import Desk
+
+HASH_BYTES = 32
+LIST_MAX = 200  # A page of a list; an export has no bound.
+
+_CALL = f"select {rows.CALL_COLUMNS} from lockgate.calls "
+_ENTRY = """
+select e.seq, e.body, e.path, c.tenant, c.size, c.root, c.at_ms, c.key_id, c.signature, p.salt
+from lockgate.entries e
+join lockgate.checkpoints c on c.tenant = e.tenant and c.size = e.checkpoint
+left join lockgate.payloads p on p.tenant = e.tenant and p.seq = e.seq
+where e.tenant = %s """
+
+
+class Records:
+    """Reads the ledger for one tenant at a time."""
+
+    def __init__(self, desk: Desk, environment: str) -> None:
+        self._desk = desk
+        self._environment = environment
+
+    async def call(self, tenant: str, call_id: UUID) -> FullRow | None:
+        """A stored call. A refused call has none."""
+        found = await self._rows(tenant, _CALL + "where call_id = %s", call_id)
+        return rows.call(found[0]) if found else None
+
+    async def calls(
+        self, tenant: str, *, state: str | None, principal: str | None, before_ms: int | None
+    ) -> list[FullRow]:
+        """Calls of a tenant, newest first, at most a page."""
+        found = await self._rows(
+            tenant,
+            _CALL
+            + """where tenant = %s and (%s::text is null or state = %s) and (%s::text is null or principal = %s)
+            and (%s::bigint is null or created_at < to_timestamp(%s::double precision / 1000))
+            order by created_at desc limit %s""",
+            *(tenant, state, state, principal, principal, before_ms, before_ms, LIST_MAX),
+        )
+        return [rows.call(row) for row in found]
+
+    async def parked_count(self, tenant: str, principal: str) -> int:
+        """How many calls of a principal wait for approval."""
+        found = await self._rows(
+            tenant,
+            "select count(*) from lockgate.calls where tenant = %s and principal = %s and state = 'parked'",
+            tenant,
+            principal,
+        )
+        return int(found[0][0])
+
+    async def entry(self, tenant: str, seq: int) -> Placed | None:
+        """An entry with its path and checkpoint: all that a receipt needs."""
+        found = await self._rows(tenant, _ENTRY + "and e.seq = %s", tenant, seq)
+        return self._placed(found[0]) if found else None
+
+    async def entries_of(self, tenant: str, call_id: UUID, row: FullRow | None) -> list[Placed]:
+        """Every entry about a call, oldest first."""
+        seqs = [seq for seq in (row.parked_seq, row.intent_seq, row.outcome_seq) if seq is not None] if row else []
+        found = await self._rows(
+            tenant,
+            _ENTRY
+            + """and (e.seq = any(%s) or (e.call_id = %s and e.kind not in ('INTENT', 'OUTCOME')))
+            order by e.seq limit %s""",
+            *(tenant, seqs, call_id, LIST_MAX),
+        )
+        return [self._placed(each) for each in found]
+
+    async def payload(self, tenant: str, seq: int) -> dict[str, Any] | None:
+        """What stands beside an entry; None when it has none or it was erased."""
+        found = await self._rows(
+            tenant, "select body from lockgate.payloads where tenant = %s and seq = %s", tenant, seq
+        )
+        return orjson.loads(found[0][0]) if found and found[0][0] is not None else None
+
+    async def search(self, tenant: str, wanted: Mapping[str, str], limit: int = LIST_MAX) -> list[dict[str, Any]]:
+        """Entries, newest first, of which each wanted member has the wanted value."""
+        found = await self._rows(
+            tenant,
+            """select body from lockgate.entries e where e.tenant = %s
+            and convert_from(body, 'UTF8')::jsonb @> %s::jsonb order by seq desc limit %s""",
+            *(tenant, orjson.dumps(dict(wanted)).decode(), limit),
+        )
+        return [orjson.loads(each[0]) for each in found]
+
+    async def traced(self, tenant: str, correlation: str) -> list[tuple[dict[str, Any], str]]:
+        """Entries that a correlation id runs through, oldest first, with that id."""
+        found = await self._rows(
+            tenant,
+            "select body from lockgate.entries where tenant = %s and correlation = %s order by seq limit %s",
+            *(tenant, correlation, LIST_MAX),
+        )
+        return [(orjson.loads(each[0]), correlation) for each in found]
+
+    async def entries(self, tenant: str, *, after: int, limit: int = LIST_MAX) -> list[dict[str, Any]]:
+        """A page of the log in order."""
+        found = await self._rows(
+            tenant,
+            "select body from lockgate.entries where tenant = %s and seq > %s order by seq limit %s",
+            *(tenant, after, min(limit, LIST_MAX)),
+        )
+        return [orjson.loads(each[0]) for each in found]
+
+    async def checkpoint(self, tenant: str) -> dict[str, Any] | None:
+        """The newest signed checkpoint of a tenant."""
+        found = await self._rows(
+            tenant,
+            """select tenant, size, root, at_ms, key_id, signature from lockgate.checkpoints
+            where tenant = %s order by size desc limit 1""",
+            tenant,
+        )
+        return self._checkpoint(found[0]) if found else None
+
+    async def approvals(self, tenant: str, call_id: UUID) -> list[ApprovalRow]:
+        """Signed verdicts on a call, oldest first."""
+        found = await self._rows(
+            tenant,
+            """select approval_id, tenant, call_id, person, key_id, verdict, roles, statement, signature,
+            (extract(epoch from not_after) * 1000)::bigint from lockgate.approvals where call_id = %s order by seq""",
+            call_id,
+        )
+        names = ApprovalRow.__slots__
+        return [ApprovalRow(**dict(zip(names, [*row[:6], tuple(row[6]), *row[7:]], strict=True))) for row in found]
+
+    async def export(
+        self, tenant: str
+    ) -> Sequence[tuple[int, bytes, bytes | None, bytes | None, dict[str, Any] | None]]:
+        """Every entry (seq, body, payload salt, payload body) with the checkpoint that covers it, in order."""
+
+        def work(cursor: Cursor) -> list[Any]:
+            cursor.execute(
+                """select e.seq, e.body, p.salt, p.body, c.tenant, c.size, c.root, c.at_ms, c.key_id, c.signature
+                from lockgate.entries e
+                left join lockgate.payloads p on p.tenant = e.tenant and p.seq = e.seq
+                left join lockgate.checkpoints c on c.tenant = e.tenant and c.size = e.seq
+                where e.tenant = %s order by e.seq""",
+                (tenant,),
+            )
+            return list(cursor.fetchall())
+
+        found = await self._desk.ask([tenant], work)
+        return [(*row[:4], self._checkpoint(row[4:]) if row[4] is not None else None) for row in found]
+
+    async def _rows(self, tenant: str, text: str, *values: Any) -> list[tuple[Any, ...]]:
+        def work(cursor: Cursor) -> list[tuple[Any, ...]]:
+            cursor.execute(text, values)
+            return list(cursor.fetchall())
+
+        return await self._desk.ask([tenant], work)
+
+    def _placed(self, row: Sequence[Any]) -> Placed:
+        body = row[1]
+        return Placed(
+            seq=row[0],
+            at_ms=orjson.loads(body)["at_ms"],
+            body=body,
+            path=tuple(_hashes(row[2])),
+            checkpoint=self._checkpoint(row[3:9]),
+            salt=row[9],
+        )
+
+    def _checkpoint(self, row: Sequence[Any]) -> dict[str, Any]:
+        tenant, size, root, at_ms, key_id, signature = row
+        return {
+            "tenant": tenant,
+            "environment": self._environment,
+            "size": size,
+            "root": root.hex(),
+            "at_ms": at_ms,
+            "key_id": key_id,
+            "signature": signature,
+        }
+
+
+def _hashes(path: bytes) -> Iterator[bytes]:
+    for start in range(0, len(path), HASH_BYTES):
+        yield path[start : start + HASH_BYTES]

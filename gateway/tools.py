@@ -1,0 +1,119 @@
+"""Contracts made ready to run: validators, expressions and templates compiled once, when a tool set becomes active.
+
+Stages read a `PreparedTool` and never parse an expression or a path on the call path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from gateway.encoding import encode
+from invariants.expressions import compile_long
+from policies.schema import TypedSchema
+from tool_registry import shapes
+from tool_registry.contracts import Contract, Effect, FactSource, Kind, Limit
+
+Expression = Callable[[Mapping[str, Any]], int]
+"""Cedar Long over a context; raises `invariants.expressions.EvaluationError`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedLimit:
+    """A limit with its expressions compiled."""
+
+    limit: Limit
+    amount: Expression
+    ceiling: Expression
+
+    def key(self, *, tenant: str, tool: str, principal: str, arguments: Mapping[str, Any], now_ms: int) -> bytes:
+        """SHA-256 of [tenant, tool, limit, filled-in key, window]; a new window is a new counter."""
+        filled = _fill_key(self.limit.key, principal, arguments)
+        parts = [tenant, tool if self.limit.window else "", self.limit.name, filled, _window(self.limit, now_ms)]
+        return hashlib.sha256(encode(parts)).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedFact:
+    """A fact source with the validator of what it answers."""
+
+    source: FactSource
+    shape: shapes.Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedTool:
+    """One tool, ready for every stage."""
+
+    contract: Contract
+    arguments: shapes.Shape
+    result: shapes.Shape
+    facts: tuple[PreparedFact, ...]
+    limits: tuple[PreparedLimit, ...]
+    risk: Expression
+    timestamps: tuple[str, ...]
+    """Arguments that a question carries as seconds."""
+
+    @property
+    def is_write(self) -> bool:
+        return self.contract.effect is not Effect.READ
+
+    def resource_id(self, tenant: str, arguments: Mapping[str, Any]) -> str:
+        """The id of the resource that the question names."""
+        name = self.contract.resource_argument
+        return tenant if name is None else str(arguments[name])
+
+
+def prepare(contract: Contract, schema: TypedSchema) -> PreparedTool:
+    """
+    Compile one contract.
+
+    Raises `invariants.errors.Unsupported` or `policies.cedar_syntax.SyntaxRefused` for an expression without a meaning.
+    """
+
+    def compiled(text: str) -> Expression:
+        return compile_long(text, contract.name, schema)
+
+    return PreparedTool(
+        contract=contract,
+        arguments=shapes.compile_shape(contract.arguments),
+        result=shapes.compile_shape(contract.result),
+        facts=tuple(PreparedFact(source=each, shape=shapes.compile_shape(each.fields)) for each in contract.facts),
+        limits=tuple(
+            PreparedLimit(limit=each, amount=compiled(each.amount), ceiling=compiled(each.ceiling))
+            for each in contract.limits
+        ),
+        risk=compiled(contract.risk),
+        timestamps=tuple(each.name for each in contract.arguments if each.kind is Kind.TIMESTAMP),
+    )
+
+
+def fill_path(template: str, values: Mapping[str, Any]) -> str:
+    """`/facts/order/{order_id}` with each value percent-encoded: no argument can leave its segment (RFC 3986 §3.3)."""
+    parts = template.split("{")
+    filled = parts[0]
+    for part in parts[1:]:
+        name, _, rest = part.partition("}")
+        segment = quote(str(values[name]), safe="")
+        # `.` and `..` mean something else to a server even inside one segment.
+        filled += ("%2E" * len(segment) if segment in {".", ".."} else segment) + rest
+    return filled
+
+
+def _fill_key(template: str, principal: str, arguments: Mapping[str, Any]) -> str:
+    if template == "principal":
+        return principal
+    if template == "tenant":
+        return ""
+    return fill_path(template, arguments)
+
+
+def _window(limit: Limit, now_ms: int) -> str:
+    if limit.window is None:
+        return ""
+    instant = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return instant.strftime("%Y-%m-%dT%H" if limit.window == "hour" else "%Y-%m-%d")

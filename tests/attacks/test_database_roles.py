@@ -10,7 +10,7 @@ import pytest
 
 from gateway.storage import connections, startup
 from gateway.storage.cluster import SUPERUSER, Cluster
-from gateway.storage.connections import Connection, DatabaseUnavailable, Urls
+from gateway.storage.connections import Connection, Cursor, DatabaseUnavailable, Urls
 from gateway.storage.startup import UnsafeDatabase
 
 ENTRY = """
@@ -23,25 +23,23 @@ CALL = """
     values ('c', 'acme', gen_random_uuid(), 'agent/a', 't', 'd', 'r', 's', '{}', 'executing', 1, now(), now())
 """
 
-EVERY_OTHER_ROW = [
-    "insert into lockgate.checkpoints values ('acme', 1, 0, decode(repeat('00', 32), 'hex'), 'k', 's')",
-    (
-        "insert into lockgate.approvals"
-        " values (gen_random_uuid(), 'acme', gen_random_uuid(), 'p', 'k', 'approve', '{}', '', '', now(), 0)"
-    ),
-    "insert into lockgate.approval_uses values (gen_random_uuid(), 'acme', gen_random_uuid(), 0)",
-    "insert into lockgate.activations values ('acme', 1, 'd', 'c', 's', 0, 0)",
-    "insert into lockgate.heads values ('acme', 1, '', '')",
-    "insert into lockgate.payloads values ('acme', 0, 'salt', 'body', null)",
-    "insert into lockgate.budgets values ('b', 'acme', 'daily', 0, 0)",
-    "insert into lockgate.holds values (gen_random_uuid(), 'b', 'acme', 1, 'reserved', null)",
-    "insert into lockgate.kills values ('acme', 'tool', 't', true, '', 0)",
-    "insert into lockgate.autonomy values ('acme', 'a', '*', 1, 0)",
-    "insert into lockgate.person_keys values ('k', 'acme', 'p', 'public', 0, null)",
-    "insert into lockgate.people values ('acme', 'p', '{finance}', 0)",
-    "insert into lockgate.tools values ('acme', 'd', 't', '', null)",
-    "insert into lockgate.bundles values ('acme', 'd', '')",
-]
+VALUES = {
+    "text": "'x'",
+    "bytea": "decode(repeat('00', 32), 'hex')",
+    "bigint": "1",
+    "integer": "1",
+    "boolean": "true",
+    "uuid": "gen_random_uuid()",
+    "text[]": "'{}'",
+    "timestamp with time zone": "now()",
+}
+CONSTRAINED = {
+    "tenant": "'acme'",
+    "entries.body": "'as written'",
+    "calls.state": "'executing'",
+    "holds.state": "'reserved'",
+    "kills.scope": "'tool'",
+}
 
 EVERY_EVIDENCE_ATTACK = [
     f"{attack}"
@@ -66,10 +64,10 @@ EVERY_EVIDENCE_ATTACK = [
 EVERY_OTHER_ATTACK = [
     (
         "insert into lockgate.entries (tenant, seq, kind, body, leaf, path, checkpoint)"
-        " values ('acme', 0, 'NOTE', 'x', '', '', 1) on conflict (tenant, seq) do update set body = 'x'"
+        " values ('acme', 1, 'NOTE', 'x', '', '', 1) on conflict (tenant, seq) do update set body = 'x'"
     ),
-    "merge into lockgate.entries e using (values (0)) v(seq) on e.seq = v.seq when matched then update set body = 'x'",
-    "merge into lockgate.entries e using (values (0)) v(seq) on e.seq = v.seq when matched then delete",
+    "merge into lockgate.entries e using (values (1)) v(seq) on e.seq = v.seq when matched then update set body = 'x'",
+    "merge into lockgate.entries e using (values (1)) v(seq) on e.seq = v.seq when matched then delete",
     "alter table lockgate.entries disable trigger all",
     "alter table lockgate.entries add column x int",
     "alter table lockgate.entries owner to lockgate_app",
@@ -227,6 +225,19 @@ def administrator(cluster: Cluster, database_name: str) -> Iterator[Connection]:
         yield connection
 
 
+def any_row(cursor: Cursor, table: str) -> str:
+    """A statement that fills every column that must be filled."""
+    columns = cursor.execute(
+        "select attname, format_type(atttypid, null) from pg_attribute where attrelid = %s::regclass and attnum > 0"
+        " and attnotnull and not atthasdef and not attisdropped order by attnum",
+        (f"lockgate.{table}",),
+    ).fetchall()
+    values = {
+        name: CONSTRAINED.get(name) or CONSTRAINED.get(f"{table}.{name}") or VALUES[kind] for name, kind in columns
+    }
+    return f"insert into lockgate.{table} ({', '.join(values)}) values ({', '.join(values.values())})"
+
+
 def found(database: Urls) -> set[str]:
     return {finding.name for finding in startup.check(database.app, database.auditor)}
 
@@ -242,7 +253,7 @@ def test_application_cannot_rewrite_the_ledger(attacker: Connection, attack: str
     attacker.rollback()
     attacker.execute("reset row_security")
     kept = attacker.execute("select tenant, seq, body from lockgate.entries").fetchall()
-    assert kept == [("acme", 0, b"as written")]
+    assert kept == [("acme", 1, b"as written")]
 
 
 def test_application_cannot_pass_on_what_it_has(database: Urls) -> None:
@@ -518,10 +529,8 @@ def shared_database(cluster: Cluster) -> Iterator[str]:
     name = "attacked"
     cluster.create_database(name, template="migrated")
     with connections.connect(cluster.urls(name).app) as app, connections.transaction(app, ["acme"]) as cursor:
-        cursor.execute(ENTRY, ("acme", 0))
-        cursor.execute(CALL)
-        for row in EVERY_OTHER_ROW:
-            cursor.execute(row.encode())
+        for table in (*startup.EVIDENCE, *startup.MOVING):
+            cursor.execute(any_row(cursor, table).encode())
     yield name
     cluster.drop_database(name)
 

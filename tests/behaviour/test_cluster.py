@@ -156,6 +156,24 @@ def test_killed_keeper_leaves_nothing_behind(home: Path) -> None:
             assert read(successor) == [1, 2]
 
 
+def test_stop_does_not_wait_for_forked_children(home: Path) -> None:
+    """
+    A child forked by the owner holds the owner's pipe open; the server stops all the same.
+    """
+    with Cluster.start(home) as running:
+        server = running.postmaster_id
+        child = os.fork()
+        if child == 0:
+            time.sleep(RECOVERY_SECONDS)
+            os._exit(0)
+        running.stop()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+    assert server is not None
+    assert not is_alive(server)
+
+
 def test_recycled_process_number_is_no_server(home: Path) -> None:
     """
     A stale pid file that names a living stranger neither stops the start nor harms the stranger.

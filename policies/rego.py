@@ -103,13 +103,16 @@ class RegoWorker:
         """
         if name in self._bundles:
             return
-        channel = await self._open_channel(_BUILD_SECONDS_MAX)
         self._slots += 1
         loaded = _Loaded(self._slots, rules)
         try:
-            built = await channel.post(b"L", loaded.slot, _source(rules), within=_BUILD_SECONDS_MAX)
-        except EngineUnavailable as error:
-            raise PolicyFault("deny.rego: the engine does not survive it") from error
+            built = await self._build(loaded)
+        except EngineUnavailable:
+            # The worker may have died of somebody else's question: what kills two of them is refused.
+            try:
+                built = await self._build(loaded)
+            except EngineUnavailable as error:
+                raise PolicyFault("deny.rego: the engine does not survive it") from error
         if built is None:
             raise PolicyFault("deny.rego: does not build")
         self._bundles[name] = loaded
@@ -127,8 +130,7 @@ class RegoWorker:
 
         Raises `EngineUnavailable` when no answer came within the deadline, from a worker that may be starting anew.
         """
-        if self._channel is None:
-            await self._open_channel(self._deadline)
+        await self._open_channel(self._deadline)
         return await self.ask(name, projection)
 
     def ask(self, name: str, projection: bytes) -> Awaitable[RegoAnswer]:
@@ -136,18 +138,23 @@ class RegoWorker:
         loaded, channel = self._bundles.get(name), self._channel
         if loaded is None:
             return _unavailable("rego: the bundle is not loaded")
-        if channel is None:
+        if channel is None or channel.closed.is_set():
             return self.decide(name, projection)
         return _answer(loaded, channel.post(b"Q", loaded.slot, projection, within=self._deadline))
+
+    async def _build(self, loaded: _Loaded) -> bytes | None:
+        channel = await self._open_channel(_BUILD_SECONDS_MAX)
+        return await channel.post(b"L", loaded.slot, _source(loaded.rules), within=_BUILD_SECONDS_MAX)
 
     async def _open_channel(self, within: float) -> _Channel:
         try:
             async with asyncio.timeout(within):
-                while self._channel is None:
+                while (channel := self._channel) is None or channel.closed.is_set():
+                    self._ready.clear()
                     await self._ready.wait()
         except TimeoutError as error:
             raise EngineUnavailable("rego: the worker does not start") from error
-        return self._channel
+        return channel
 
     async def _keep(self) -> None:
         """Run workers, one after the other, until cancelled."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from dataclasses import replace
 from typing import Any
@@ -227,6 +229,23 @@ def test_module_that_does_not_build_is_refused_and_harms_nobody() -> None:
         assert (await decider.decide(refund(1250))).verdict is Verdict.PERMIT
 
     with_worker(story)
+
+
+def test_bundle_is_loaded_although_the_worker_dies_meanwhile() -> None:
+    """
+    A worker that dies of another question does not make a sound bundle a bad one.
+    """
+
+    async def story(worker: RegoWorker) -> tuple[str, ...]:
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGSTOP)
+        loading = asyncio.ensure_future(Decider(bundle(), contracts().values(), worker).load())
+        await asyncio.sleep(0.05)
+        os.kill(worker.pid, signal.SIGKILL)
+        await loading
+        return (await worker.decide(bundle().digest, b'{"action":"a","now":1,"risk":0}')).errors
+
+    assert with_worker(story) == ()
 
 
 @pytest.mark.parametrize(

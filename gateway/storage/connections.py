@@ -42,6 +42,11 @@ _WRITER: Mapping[str, str] = {
     # Both would read all calls of a tenant, through the index of its list, to find those with a given claim.
     "enable_bitmapscan": "off",
     "enable_material": "off",
+    # Looking at a row and throwing it away is what costs; pages are in memory. Keeps the planner from joining a small
+    # table whole, a plan that it would go on using as the table grows.
+    "cpu_tuple_cost": "1",
+    "random_page_cost": "0.1",
+    "seq_page_cost": "0.1",
     "jit": "off",
     # A paused writer holds the heads of its tenants; the server takes them back after this long.
     "transaction_timeout": "1s",

@@ -1,0 +1,353 @@
+"""Bundles that must not be published: guards lost or mistyped, proofs that show nothing, workers that die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from invariants import checks, supervisor
+from invariants.jobs import ProofLimits
+from invariants.reports import Finding, ProofReport, Verdict
+from invariants.supervisor import Prover
+from policies.cedar import Engine
+from policies.questions import Question
+from tests.attacks.bundle_edits import (
+    CONTRACTS,
+    FILES,
+    INVARIANTS,
+    POLICIES,
+    SCHEMA,
+    mistyped,
+    proved,
+    question,
+    rule,
+    without,
+)
+
+# Which invariant breaks, and what was done: (rule, old, new); without old and new the rule is deleted. Where two rules
+# guard the same, both are hit: one of them alone keeps the promise, and the prover says so.
+MISTAKES: dict[str, tuple[str, list[tuple[str, ...]]]] = {
+    "four-eyes-forgotten": (
+        "irreversible-approved",
+        [("irreversible-needs-human",), ("approval-safety", "risk == 2", "risk == 3")],
+    ),
+    "level-shifted": ("agents-observe", [("autonomy-observe", "< 1", "< 0")]),
+    "reserved-level-admitted": ("agents-observe", [("autonomy-reserved", "> 3", "> 4")]),
+    "suggestion-runs-alone": ("agents-suggest", [("autonomy-finance", "autonomy == 1", "autonomy == 0")]),
+    "registration-optional": (
+        "agents-registered",
+        [("agent-registered", "context.registered", "context.registered || context.autonomy == 3")],
+    ),
+    "r3-comparison-flipped": ("r3-by-people", [("r3-people-only", ">= 3", "> 3")]),
+    "officers-forgotten": ("r3-officers", [("approval-r3",), ("refund-founder", "50000", "500000")]),
+    "one-person-two-roles": ("governance-officers", [("governance-two-persons", "persons < 2", "persons < 1")]),
+    "refund-guard-deleted": ("refund-cap", [("refund-within-paid",)]),
+    "refund-in-flight-forgotten": (
+        "refund-cap",
+        [("refund-within-paid", "- context.facts.order.in_flight_cents", "")],
+    ),
+    "refund-comparison-flipped": ("refund-cap", [("refund-within-paid", "amount_cents >", "amount_cents <")]),
+    "refund-zero-too-many": ("refund-approved", [("refund-founder", "50000", "500000")]),
+    "ban-constant-moved": ("ban-approved", [("ban-two-persons", "> 30", "> 31")]),
+    "margin-constant-moved": ("ad-margin-floor", [("ad-margin", "1500", "1499")]),
+    "spend-zero-too-many": ("ad-spend-cap", [("ad-daily-cap", "1000000", "10000000")]),
+    "price-constant-moved": ("price-floor", [("price-margin", "* 1500", "* 1499")]),
+    "one-claim-passes": ("listing-clean", [("listing-claims", "> 0", "> 1")]),
+    "preflight-for-another-tool": ("listing-clean", [("listing-preflight", "publish_listing", "change_price")]),
+    "runway-constant-moved": ("reorder-cash", [("reorder-runway", "45 *", "44 *")]),
+    "runway-comparison-flipped": ("payment-cash", [("payment-runway", "amount_cents <", "amount_cents >")]),
+    "part-payment": ("payment-invoice", [("payment-open-invoice", "amount_cents ==", "amount_cents <=")]),
+    "payout-sign-flipped": ("payout-cap", [("payout-balance", "eligible_cents -", "eligible_cents +")]),
+    "friction-zero-too-many": ("friction-limit", [("friction-one-day", "86400", "864000")]),
+    "throttle-to-nothing": ("throttle-floor", [("throttle-above-zero", "> 0", ">= 0")]),
+    "publish-same-again": ("publish-gate", [("publish-newer", "revision >", "revision >=")]),
+    "verdict-for-another-tool": (
+        "activation-gate",
+        [("activate-verdict", '"activate_bundle"', '"publish_bundle"')],
+    ),
+    "registration-guard-deleted": ("registration-gate", [("register-verdict",)]),
+}
+
+
+def edited(edits: list[tuple[str, ...]]) -> str:
+    text = POLICIES
+    for identity, *change in edits:
+        text = mistyped(text, identity, *change) if change else without(text, identity)
+    return text
+
+
+def prove(files: dict[str, str], limits: ProofLimits | None = None) -> ProofReport:
+    """Through the worker, as an upload does it."""
+    return asyncio.run(Prover(limits).prove(files, SCHEMA, CONTRACTS))
+
+
+def over_refunds(condition: str) -> str:
+    return f"""@id("extra") @sentence("A sentence.")
+forbid (principal, action == Action::"issue_refund", resource) when {{ {condition} }};"""
+
+
+HARD = over_refunds(
+    # 2^61 - 1 is prime; the bounds keep the product from overflowing.
+    "context.facts.order.paid_cents > 1 && context.facts.order.paid_cents < 2147483648 && "
+    "context.facts.order.refunded_cents > 1 && context.facts.order.refunded_cents < 2147483648 && "
+    "context.facts.order.paid_cents * context.facts.order.refunded_cents == 2305843009213693951"
+)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistaken_guard_is_refuted_by_a_call_that_the_engine_allows(name: str) -> None:
+    """
+    A guard deleted, flipped, moved by a digit or written for another tool: the engine allows what the prover shows.
+    """
+    invariant, edits = MISTAKES[name]
+    text = edited(edits)
+
+    findings = proved(text, rule(INVARIANTS, invariant))
+
+    refuted = [finding for finding in findings if finding.verdict is Verdict.REFUTED]
+    assert refuted
+    assert {finding.verdict for finding in findings} <= {Verdict.REFUTED, Verdict.PROVED}
+    for finding in refuted:
+        assert finding.counter_example is not None
+        shown = question(finding.counter_example)
+        assert Engine(text, SCHEMA).raw_allow(shown)
+        assert not Engine(POLICIES, SCHEMA).raw_allow(shown)
+        assert invariant in violated(shown)
+
+
+def test_every_invariant_has_a_mistake_that_breaks_it() -> None:
+    """
+    No invariant of the base bundle is one that nothing could violate.
+    """
+    assert {invariant for invariant, _ in MISTAKES.values()} == set(checks.compile(INVARIANTS, SCHEMA.typed).ids)
+
+
+def violated(shown: Question) -> set[str]:
+    compiled = checks.compile(INVARIANTS, SCHEMA.typed)
+    return {check.id for check in compiled.evaluate(shown) if not check.holds}
+
+
+def test_forbid_that_overflows_is_seen_as_missing() -> None:
+    """
+    "Never more than half" as a product of Longs reads well and validates; from 922,337,203,685,478 cents on it errs,
+    Cedar drops it, and the prover finds the first amount that passes.
+    """
+    wide = [
+        replace(
+            contract,
+            arguments=tuple(
+                replace(each, maximum=2**53 - 1) if each.name == "amount_cents" else each for each in contract.arguments
+            ),
+        )
+        for contract in CONTRACTS
+        if contract.name == "issue_refund"
+    ]
+    half = """@id("anybody") permit (principal, action, resource);
+@id("half") forbid (principal, action == Action::"issue_refund", resource)
+when { context.arguments.amount_cents * 10000 > context.facts.order.paid_cents * 5000 };"""
+    exact = over_refunds("context.arguments.amount_cents > context.facts.order.paid_cents")
+
+    (finding,) = proved(half, exact, wide)
+
+    assert finding.verdict is Verdict.REFUTED
+    assert finding.value == 922_337_203_685_478
+
+
+def test_solver_limit_is_not_a_yes() -> None:
+    """
+    D01: a nonlinear formula reaches the resource limit; the verdict is unknown, twice the same, and the bundle is
+    refused.
+    """
+    limits = ProofLimits(resources=100_000)
+
+    reports = [prove({**FILES, "invariants.cedar": HARD}, limits) for _ in range(2)]
+
+    assert [finding.reason for report in reports for finding in report.findings] == ["solver_limit", "solver_limit"]
+    assert not any(report.is_proved for report in reports)
+
+
+def test_contradictory_assumptions_prove_nothing() -> None:
+    """
+    D02: with a risk that no question can have, every sentence would follow; the verdict is vacuous.
+    """
+    impossible = [replace(contract, risk="7") for contract in CONTRACTS if contract.name == "issue_refund"]
+
+    findings = proved(POLICIES, rule(INVARIANTS, "refund-cap"), impossible)
+
+    assert [(finding.verdict, finding.reason) for finding in findings] == [(Verdict.VACUOUS, "assumptions_contradict")]
+
+
+def test_premise_that_nothing_reaches_proves_nothing() -> None:
+    """
+    D02: forbids that leave no permitted question of a permitted tool make every invariant true and worthless.
+    """
+    closed = POLICIES + '@id("never") forbid (principal, action == Action::"issue_refund", resource) when { true };'
+
+    findings = proved(closed, rule(INVARIANTS, "refund-cap"))
+
+    assert [(finding.verdict, finding.reason) for finding in findings] == [(Verdict.VACUOUS, "premise_unreachable")]
+
+
+def test_invariant_about_no_tool_is_vacuous() -> None:
+    """
+    A group that no tool is in, or a tool that is only a name, gives an invariant nothing to hold for.
+    """
+    nowhere = over_refunds("true").replace("issue_refund", "issue_refunds")
+
+    findings = proved(POLICIES, nowhere)
+
+    assert [(finding.verdict, finding.reason) for finding in findings] == [(Verdict.VACUOUS, "covers_no_action")]
+
+
+def test_bundle_without_invariants_is_not_proved() -> None:
+    """
+    Nothing shown is not everything shown.
+    """
+    assert not prove({**FILES, "invariants.cedar": "// none"}).is_proved
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        ('context.arguments.order_id like "ord_*"', "form_like"),
+        ("context.arguments == context.facts", "record_equality"),
+        ("[1, 2].containsAll([1])", "form_set"),
+        ('(if context.registered then 1 else "a") == 1', "mixed_branches"),
+        ('ip("127.0.0.1").isLoopback()', "operator_is_loopback"),
+    ],
+)
+def test_form_without_exact_meaning_is_refused(condition: str, reason: str) -> None:
+    """
+    A rule that the prover cannot say exactly makes every obligation it takes part in unknown, with the rule's name.
+    """
+    guard = f'@id("odd") forbid (principal, action == Action::"issue_refund", resource) when {{ {condition} }};'
+
+    (finding,) = proved(POLICIES + guard, rule(INVARIANTS, "refund-cap"))
+
+    assert (finding.verdict, finding.reason, finding.where) == (Verdict.UNKNOWN, reason, "rule `odd`")
+
+
+def test_texts_that_look_alike_stay_apart() -> None:
+    """
+    Strings with NUL, quotes or SMT syntax are other strings than their look-alikes: no two become one symbol.
+    """
+    texts = [r"a\0", "a", r"a\0b", "a|b", "|s0|", "s0", r"a\"b", r"\u{2ffff}", r"\u{10ffff}", "é", r"e\u{301}"]
+    anybody = '@id("any") permit (principal, action, resource) when {{ context.tenant == "{}" }};'
+    for number, text in enumerate(texts):
+        for other, alike in enumerate(texts):
+            invariant = over_refunds(f'context.tenant != "{alike}"')
+            (finding,) = proved(anybody.format(text), invariant, CONTRACTS)
+            assert finding.verdict is (Verdict.PROVED if number == other else Verdict.REFUTED)
+
+
+def test_counter_example_that_the_engine_denies_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where solver and engine differ, one of them is wrong: no counter-example, and no proof either.
+    """
+    monkeypatch.setattr(Engine, "raw_allow", lambda _engine, _question: False)
+
+    (finding,) = proved(without(POLICIES, "refund-within-paid"), rule(INVARIANTS, "refund-cap"))
+
+    assert finding.verdict is Verdict.ENCODING_BUG
+    assert finding.counter_example is None
+
+
+def test_killed_worker_leaves_unknowns() -> None:
+    """
+    A worker killed in the middle: what it had not answered is unknown, the bundle is refused, the next proof is fine.
+    """
+
+    def kill(_finding: Finding, place: int, _total: int) -> None:
+        if place == 3:
+            for child in psutil.Process().children():
+                if "invariants.worker" in child.cmdline():
+                    os.kill(child.pid, signal.SIGKILL)
+
+    report = asyncio.run(Prover().prove(FILES, SCHEMA, CONTRACTS, kill))
+
+    assert {finding.reason for finding in report.failures} == {"worker_died"}
+    assert {finding.verdict for finding in report.failures} == {Verdict.UNKNOWN}
+    assert not report.is_proved
+    assert prove({**FILES, "invariants.cedar": rule(INVARIANTS, "refund-cap")}).is_proved
+
+
+def test_memory_bomb_dies_alone() -> None:
+    """
+    D07: a formula that eats memory in a worker of 256 MB ends in unknown; this process and the next proof are fine.
+    """
+    roles = ("operator", "sre", "safety", "finance", "growth", "commerce", "security", "founder")
+    total = " + ".join([*(f"context.approvals.{role}" for role in roles), "context.arguments.amount_cents"])
+    power = f"({total})"
+    for _ in range(14):
+        power = f"({power} * ({total}))"
+    bomb = over_refunds(f"{power} == 7")
+
+    limits = ProofLimits(resources=4_000_000_000, memory_bytes=256 * 1024 * 1024, seconds=60)
+    report = prove({**FILES, "invariants.cedar": bomb}, limits)
+
+    assert [finding.verdict for finding in report.findings] == [Verdict.UNKNOWN]
+    assert prove({**FILES, "invariants.cedar": rule(INVARIANTS, "refund-cap")}).is_proved
+
+
+def test_worker_without_room_to_start_proves_nothing() -> None:
+    """
+    A memory limit below what the interpreter needs: the worker dies at once, every obligation is unknown.
+    """
+    report = prove(FILES, ProofLimits(memory_bytes=24 * 1024 * 1024))
+
+    assert {finding.verdict for finding in report.findings} == {Verdict.UNKNOWN}
+    assert report.solver == ""
+
+
+def test_slow_proof_is_cut_off() -> None:
+    """
+    Wall time is the safety net: a check that the resource limit does not end is killed, and the process is gone.
+    """
+    limits = ProofLimits(resources=4_000_000_000, seconds=2)
+
+    report = prove({**FILES, "invariants.cedar": HARD}, limits)
+
+    assert [finding.reason for finding in report.findings] == ["out_of_time"]
+    assert not [child for child in psutil.Process().children() if "invariants.worker" in child.cmdline()]
+
+
+YES = (
+    '{"invariant":"%s","sentence":"","action":"issue_refund","verdict":"proved","reason":"holds","where":"",'
+    '"digest":"","counter_example":null,"value":null,"limit":null}'
+)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ["nonsense"],
+        ['{"solver":"z3"}', YES % "another"],
+        ['{"solver":"z3"}', '{"invariant":"refund-cap","verdict":"proved"}'],
+        ['{"solver":"z3"}', (YES % "refund-cap").replace("proved", "yes")],
+        [YES % "refund-cap"],
+        ["x" * 2_000_000],
+    ],
+    ids=["silent", "nonsense", "other", "half", "word", "unnamed", "endless"],
+)
+def test_worker_that_talks_nonsense_is_not_believed(
+    lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Answers to other questions, half answers and endless lines count as the worker's death.
+    """
+    fake = tmp_path / "python"
+    (tmp_path / "answers").write_text("\n".join(lines) + "\n")
+    fake.write_text(f"#!/bin/sh\ncat > {tmp_path}/job\ncat {tmp_path}/answers\n")
+    fake.chmod(0o700)
+    monkeypatch.setattr(supervisor.sys, "executable", str(fake))
+
+    report = prove({**FILES, "invariants.cedar": rule(INVARIANTS, "refund-cap")})
+
+    assert [(finding.verdict, finding.reason) for finding in report.findings] == [(Verdict.UNKNOWN, "worker_died")]

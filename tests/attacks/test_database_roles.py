@@ -42,12 +42,9 @@ CONSTRAINED = {
 }
 
 EVERY_EVIDENCE_ATTACK = [
-    f"{attack}"
+    attack
     for table in startup.EVIDENCE
     for attack in (
-        f"update lockgate.{table} set seq = 9"
-        if table != "checkpoints"
-        else "update lockgate.checkpoints set at_ms = 9",
         f"update lockgate.{table} set tenant = 'evil'",
         f"delete from lockgate.{table}",
         f"truncate lockgate.{table}",
@@ -62,6 +59,10 @@ EVERY_EVIDENCE_ATTACK = [
 ]
 
 EVERY_OTHER_ATTACK = [
+    "update lockgate.entries set body = 'x'",
+    "update lockgate.checkpoints set signature = 'x'",
+    "update lockgate.approvals set not_after = now() + interval '1 year'",
+    "update lockgate.approval_uses set call_id = gen_random_uuid()",
     (
         "insert into lockgate.entries (tenant, seq, kind, body, leaf, path, checkpoint)"
         " values ('acme', 1, 'NOTE', 'x', '', '', 1) on conflict (tenant, seq) do update set body = 'x'"

@@ -14,7 +14,7 @@ demo: set-up-run ## the whole story on a database of its own; ends by itself
 	@$(PYTHON) -m deploy.demo
 
 dev: set-up-run ## a seeded gateway that keeps running on loopback; writes build/dev.json
-	@$(PYTHON) -m gateway.dev
+	@$(PYTHON) -m deploy.demo.dev
 
 test: set-up-dev ## all tests, against a real database (at most ten minutes)
 	@$(PYTEST)

@@ -26,7 +26,7 @@ def serve() -> Exit:
 @offline
 def dev() -> Exit:
     """Run a seeded gateway for development on loopback; writes build/dev.json."""
-    _become("gateway.dev")
+    _become("deploy.demo.dev")
 
 
 @app.command()

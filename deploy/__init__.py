@@ -1,1 +1,1 @@
-"""What runs around the gateway: the demonstration, its business, and deployment. No part of the wheel's six packages."""
+"""What runs around the gateway: demonstration, business, deployment. No part of the six packages of the wheel."""

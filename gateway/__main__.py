@@ -58,7 +58,7 @@ async def serve(settings: Settings) -> None:
         )
         loop = asyncio.get_running_loop()
         task = asyncio.create_task(server.serve())
-        while not server.started and not task.done():
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers a flag, no event
             await asyncio.sleep(0.01)
         if server.started:
             port = server.servers[0].sockets[0].getsockname()[1]

@@ -175,7 +175,7 @@ def _arguments(tool: PreparedTool, arguments: object) -> Mapping[str, Any]:
 
 def _reason_code(tool: PreparedTool, reason_code: object) -> str:
     codes = tool.contract.reason_codes
-    if reason_code is None and not (codes and tool.is_write):
+    if reason_code in (None, "") and not (codes and tool.is_write):
         return ""
     if reason_code not in codes:
         raise BadRequest("reason_code_unknown", f"expected one of: {', '.join(codes) or 'none'}", status=422)

@@ -157,7 +157,7 @@ def _action(contract: Contract) -> ActionType:
                 Attribute(name="risk", type=LongType(minimum=0, maximum=RISK_MAX)),
                 Attribute(name="autonomy", type=LongType(minimum=0, maximum=AUTONOMY_MAX)),
                 Attribute(name="registered", type=BoolType()),
-                Attribute(name="reason_code", type=StringType(choices=contract.reason_codes)),
+                Attribute(name="reason_code", type=StringType(choices=_reason_codes(contract))),
                 Attribute(name="environment", type=StringType()),
                 Attribute(name="tenant", type=StringType()),
                 Attribute(name="now", type=LongType(minimum=0, maximum=SECONDS_MAX)),
@@ -165,6 +165,12 @@ def _action(contract: Contract) -> ActionType:
         ),
         risk=" ".join(contract.risk.split()),
     )
+
+
+def _reason_codes(contract: Contract) -> tuple[str, ...]:
+    """A read may say why it looks, and need not."""
+    codes = contract.reason_codes
+    return (*codes, "") if codes and contract.effect is Effect.READ else codes
 
 
 def _groups(contract: Contract) -> Iterator[str]:

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from tests.world.cluster import cluster, database, database_name, short_directory
+from tests.world.running import client, gateway, world
 
-__all__ = ["cluster", "database", "database_name", "short_directory"]
+__all__ = ["client", "cluster", "database", "database_name", "gateway", "short_directory", "world"]

@@ -1,0 +1,136 @@
+"""`make dev`: a seeded gateway that keeps running on loopback, and `build/dev.json` to drive it with.
+
+Set `LOCKGATE_DEV_LOOPBACK_ORIGINS` to admit tools of your own that listen on loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from deploy.demo.cast import AUDIENCE, ISSUER, TENANTS, Cast
+from deploy.demo.client import Client
+from deploy.demo.world import ENVIRONMENT, ROOT, Gateway, GatewayFailed, World
+from gateway.storage.cluster import ClusterFailed
+from gateway.storage.places import UnfitPlace, home_for
+
+PORT = 8420
+DEV_FILE = ROOT / "build" / "dev.json"
+IDS: dict[str, dict[str, str]] = {
+    "acme": {"order": "ord_1001", "order_r2": "ord_1002", "order_r3": "ord_1003", "user": "usr_1001"},
+    "globex": {"order": "ord_2001", "order_r2": "ord_2002", "order_r3": "ord_2003", "user": "usr_2001"},
+}
+
+
+def main() -> int:
+    """Run until told to end."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    origins = tuple(json.loads(os.environ.get("LOCKGATE_DEV_LOOPBACK_ORIGINS", "[]")))
+    try:
+        _say("starting database, business and gateway; the first start proves the base bundle")
+        with World.start(home_for(ROOT, "dev"), port=PORT, loopback_origins=origins) as world:
+            gateway = _start(world)
+            seed(world.cast, gateway.url)
+            write(world, gateway)
+            _say(_next_steps(gateway.url))
+            while not ended.wait(0.5):
+                if gateway.process.poll() is not None:
+                    _say(f"the gateway ended; its log is {gateway.log}")
+                    return 1
+    except (ClusterFailed, UnfitPlace, GatewayFailed) as error:
+        _say(f"cannot start: {error}")
+        return 1
+    finally:
+        DEV_FILE.unlink(missing_ok=True)
+    return 0
+
+
+def seed(cast: Cast, url: str) -> None:
+    """Set each agent's level of autonomy, by governed calls that security and founder approve. L1 is the default."""
+    client = Client(url)
+    for tenant in TENANTS:
+        security, founder = cast.person(tenant, "security"), cast.person(tenant, "founder")
+        for agent in cast.agents:
+            if agent.tenant != tenant or agent.level == 1:
+                continue
+            answer = client.governed(
+                security,
+                [cast.person(tenant, "security", 2), founder],
+                "set_autonomy",
+                {"agent": agent.id, "action": "*", "level": agent.level},
+                "new_agent",
+            )
+            if answer.status != 200:
+                raise GatewayFailed(f"seeding: set_autonomy answered {answer.status} {answer.reason}")
+
+
+def write(world: World, gateway: Gateway) -> None:
+    """`build/dev.json`: everything that drives this gateway from outside. Secret, so for its owner alone."""
+    DEV_FILE.parent.mkdir(exist_ok=True)
+    DEV_FILE.unlink(missing_ok=True)
+    file = os.open(DEV_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w") as stream:
+        json.dump(document(world, gateway), stream, indent=1)
+
+
+def document(world: World, gateway: Gateway) -> dict[str, Any]:
+    """The content of `build/dev.json`."""
+    cast = world.cast
+    mint = [sys.executable, "-m", "gateway.issuer", "--key", str(cast.folder / "issuer.jwk")]
+    mint += ["--issuer", ISSUER, "--audience", AUDIENCE]
+    return {
+        "url": gateway.url,
+        "pid": gateway.process.pid,
+        "environment": ENVIRONMENT,
+        "issuer_mint": shlex.join(mint),
+        "bundle_key": {"key_id": cast.bundle_key.key_id, "private_key": cast.bundle_key.text},
+        "business": {"url": world.business.url, "journal": str(world.business.journal)},
+        "tenants": {
+            tenant: {
+                "people": [each.document() for each in cast.people if each.tenant == tenant],
+                "agents": [each.document() for each in cast.agents if each.tenant == tenant],
+                "ids": IDS[tenant],
+            }
+            for tenant in TENANTS
+        },
+        "system": {"people": [each.document() for each in cast.people if each.tenant == "system"]},
+    }
+
+
+def _start(world: World) -> Gateway:
+    try:
+        return world.gateway()
+    except GatewayFailed as error:
+        if "address already in use" not in str(error).lower():
+            raise
+        _say(f"port {PORT} is taken; using a free one")
+        return world.gateway(port=0)
+
+
+def _next_steps(url: str) -> str:
+    lockgate = Path(sys.executable).parent / "python -m admin"
+    shown = lockgate.relative_to(ROOT) if lockgate.is_relative_to(ROOT) else lockgate
+    return "\n".join(
+        (
+            f"gateway on {url}, described in build/dev.json; end it with Ctrl-C. Try, in another terminal:",
+            f"  {shown} call get_order order_id=ord_1001 --as role:operator",
+            f"  {shown} call issue_refund order_id=ord_1001 amount_cents=1250 --as role:finance",
+            f"  {shown} call issue_refund order_id=ord_1002 amount_cents=20000 --as agent:agent-l2",
+        )
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

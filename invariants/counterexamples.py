@@ -19,7 +19,7 @@ from policies.schema import BoolType, LongType, RecordType, StringType
 # Plainness is worth little: the first checks, in the order below, make most of it; hard ones are not worth waiting for.
 _CHECKS_MAX = 600
 _UNKNOWNS_MAX = 10
-_RESOURCES = 200_000  # Twenty times what a check over the base bundle takes.
+_RESOURCES = 100_000  # Forty times what a check over the base bundle takes.
 
 # A reader should meet the fewest surprises: no roles, no approvals, no optional members, an ordinary day.
 _ORDER = ("role", "principal", "present", "context", "resource")

@@ -112,7 +112,10 @@ def _assumptions(vocabulary: Vocabulary, resource_argument: str | None) -> Itera
 
 def _risk(vocabulary: Vocabulary) -> Iterator[Term]:
     where = f"risk of `{vocabulary.action.name}`"
-    node = cedar_syntax.parse_expression(vocabulary.action.risk)
+    try:
+        node = cedar_syntax.parse_expression(vocabulary.action.risk)
+    except cedar_syntax.SyntaxRefused as error:
+        raise Unsupported("risk_unreadable", where) from error
     defined = symbolic.expression(node, vocabulary, where)
     stated = _at(vocabulary, "risk")
     if not isinstance(defined.value, Long) or stated is None or not isinstance(stated.value, Long):

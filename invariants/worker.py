@@ -40,12 +40,10 @@ def _limit(memory_bytes: int, seconds: int) -> None:
 
 
 def _prove(memory_bytes: int) -> None:
-    import z3  # noqa: PLC0415 - after the limits, so that loading it is bounded too
-
-    from invariants import prover, z3_backend  # noqa: PLC0415 - same
+    from invariants import prover, z3_backend  # noqa: PLC0415 - after the limits, so that loading is bounded too
 
     # The solver gives up before the address space ends, so that most memory bombs are an answer and not a death.
-    z3.set_param("memory_max_size", max(1, memory_bytes * 3 // 4 // 2**20))
+    z3_backend.limit_memory(memory_bytes * 3 // 4)
     job = pickle.load(sys.stdin.buffer)  # noqa: S301 - same
     _write({"solver": z3_backend.SOLVER_VERSION})
     count = 0

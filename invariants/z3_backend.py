@@ -27,6 +27,11 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
+def limit_memory(memory_bytes: int) -> None:
+    """Bound the memory of every solver of this process. Beyond it a check is unknown."""
+    z3.set_param("memory_max_size", max(1, memory_bytes // 2**20))
+
+
 class Solver:
     """Assertions of one obligation, and what follows from them."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -293,3 +294,22 @@ def test_checks_and_engine_agree_on_the_base_invariants() -> None:
             question = refund(amount, risk=1 if amount <= 5000 else 2, persons=persons)
             broken = {check.id for check in evaluated(question).values() if not check.holds}
             assert broken == {hit.id for hit in engine.decide(question).rules}
+
+
+def test_every_reason_is_documented() -> None:
+    """
+    Whoever meets a reason of the prover finds it in docs/invariants.md.
+    """
+    page = (ROOT / "docs" / "invariants.md").read_text(encoding="utf-8")
+    pattern = re.compile(r'Unsupported\("([a-z_]+)"|reason="([a-z_]+)"|return "([a-z]+_[a-z_]+)"')
+
+    found = {
+        name
+        for source in ("symbolic", "expressions", "obligations", "prover", "supervisor")
+        for groups in pattern.findall((ROOT / "invariants" / f"{source}.py").read_text(encoding="utf-8"))
+        for name in groups
+        if name
+    }
+
+    assert {name for name in found if f"`{name}`" not in page} == set()
+    assert {"violated", "solver_limit", "worker_died", "mixed_branches"} <= found

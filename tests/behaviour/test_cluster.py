@@ -87,8 +87,9 @@ def test_killed_owner_takes_its_server_along(home: Path) -> None:
     """
     for number in range(5):
         with hold(home) as owner:
-            said(owner)
+            assert said(owner)[0] == "owner"
             with Cluster.start(home) as guest:
+                assert not guest.is_owner
                 write(guest, number)
             owner.kill()
             owner.wait()
@@ -511,7 +512,7 @@ def is_back(running: Cluster, killed: int) -> bool:
 @contextmanager
 def hold(home: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the cluster; ended in every case."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), *sys.path))}
     command = (sys.executable, "-c", HOLD, home)
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

@@ -1,9 +1,8 @@
 """Canonical bytes, fast: orjson where its output is provably the canonical one, `proofs.canonical` everywhere else.
 
 `encode` equals `proofs.canonical.encode` byte for byte, refusals included (property test). orjson sorts and escapes as
-the profile does for ASCII; what its output cannot rule out (a float, a null that was NaN, a key outside the profile,
-text that needs NFC) takes the slow way, which decides. Objects that are no JSON at all are not told apart: orjson
-writes a UUID as its text.
+the profile does for ASCII; a value that is not made of plain JSON types under keys of the profile, and text that needs
+NFC, takes the slow way, which decides.
 """
 
 from __future__ import annotations
@@ -15,26 +14,53 @@ import orjson
 
 from proofs import canonical
 
-_OPTIONS = (
-    orjson.OPT_SORT_KEYS
-    | orjson.OPT_STRICT_INTEGER  # beyond 53 bits
-    | orjson.OPT_PASSTHROUGH_DATACLASS
-    | orjson.OPT_PASSTHROUGH_DATETIME
-    | orjson.OPT_PASSTHROUGH_SUBCLASS
-)
-
-# May match inside a string, which costs time only; never misses a float, a null, a NUL or a key outside the profile.
-_DOUBTFUL = re.compile(rb'(?:":|[,\[]|^)-?[0-9]+[.eE]|null|\\u|[{,]"(?![A-Za-z_][A-Za-z0-9_]{0,63}":)(?:[^"\\]|\\.)*":')
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER  # Strict: not beyond 53 bits.
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+_KEYS_MAX = 4096
 _DEPTH_SURE = 32
-"""Fewer brackets than this cannot nest deeper than the parser admits."""
+"""Within the depth that `canonical` admits; deeper values are its business."""
+
+_good_keys: set[str] = set()
+"""Keys of the profile that were met already: nearly every key of a running gateway."""
 
 
 def encode(value: Any) -> bytes:
     """The canonical bytes of `value`. Raises `canonical.OutsideProfile` as `canonical.encode` does."""
+    if not _is_plain(value, _DEPTH_SURE):
+        return canonical.encode(value)
     try:
         data = orjson.dumps(value, option=_OPTIONS)
-    except TypeError:  # orjson's one exception, also for a lone surrogate and an integer out of range
+    except TypeError:  # orjson's one exception: a lone surrogate, or an integer out of range.
         return canonical.encode(value)
-    if not data.isascii() or _DOUBTFUL.search(data) or data.count(b"{") + data.count(b"[") > _DEPTH_SURE:
+    if not data.isascii() or b"\\u0000" in data:
         return canonical.encode(value)
     return data
+
+
+def _is_plain(value: Any, depth_left: int) -> bool:
+    """Whether the value holds nothing but what JSON and the profile's keys have in common with orjson."""
+    kind = type(value)
+    if kind is dict:
+        for key in value:
+            if key not in _good_keys and not _is_good(key):
+                return False
+        items = value.values()
+    elif kind is list or kind is tuple:
+        items = value
+    else:
+        return kind is str or kind is int or kind is bool or value is None
+    for item in items:
+        kind = type(item)
+        if kind is str or kind is int or kind is bool or item is None:
+            continue
+        if depth_left == 0 or not _is_plain(item, depth_left - 1):
+            return False
+    return True
+
+
+def _is_good(key: Any) -> bool:
+    if type(key) is not str or not _KEY.fullmatch(key):
+        return False
+    if len(_good_keys) < _KEYS_MAX:
+        _good_keys.add(key)
+    return True

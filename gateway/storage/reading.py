@@ -6,6 +6,7 @@ What the acts do not ask for is not read; each question is one statement over th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from gateway.ledger import Act, Append, Approve, Close, Intend, Park, Settle, State
@@ -41,11 +42,12 @@ def read(link: Link, acts: Sequence[Act], heads: Mapping[str, chain.Head], tenan
                 ids.add(act.approval.call_id)
             case Append():
                 pass
-    snapshot = _moment(link, heads, tenants)
-    if claims:
-        _calls(link, snapshot, statements.READ_CLAIMS, packed.blobs(list(claims)))
+    snapshot = Snapshot(now_ms=0, sizes={tenant: head.size for tenant, head in heads.items()})
+    switches = packed.texts(tenants)
+    if claims or not ids:
+        _stand(snapshot, link.rows(statements.READ_BY_CLAIM, switches, packed.blobs(list(claims))))
     if ids:
-        _calls(link, snapshot, statements.READ_CALLS, packed.uuids(list(ids)))
+        _stand(snapshot, link.rows(statements.READ_BY_ID, switches, packed.uuids(list(ids))))
     if budgets:
         snapshot.budgets = read_budgets(link, budgets)
     if flights:
@@ -75,20 +77,14 @@ def read_in_flight(link: Link, flights: set[tuple[bytes, int]]) -> dict[tuple[by
     return found
 
 
-def _moment(link: Link, heads: Mapping[str, chain.Head], tenants: Sequence[str]) -> Snapshot:
-    rows = link.rows(statements.READ_MOMENT, packed.texts(tenants))
-    now = rows[0][0]
-    kills = set()
-    for _, tenant, scope, target in rows:
-        if tenant is not None and scope is not None and target is not None:
-            kills.add((tenant.decode(), scope.decode(), target.decode()))
-    return Snapshot(
-        now_ms=packed.long(now), sizes={tenant: head.size for tenant, head in heads.items()}, kills=frozenset(kills)
-    )
-
-
-def _calls(link: Link, snapshot: Snapshot, text: bytes, wanted: bytes) -> None:
-    for claim, tenant, call_id, digest, state, fence, status, answer, reserved in link.rows(text, wanted):
+def _stand(snapshot: Snapshot, found: list[list[Any]]) -> None:
+    """The time and the switches, in every row, and the calls that were found, if any."""
+    snapshot.now_ms = packed.long(found[0][0])
+    kills = packed.text_items(found[0][1])
+    snapshot.kills = frozenset(zip(kills[::3], kills[1::3], kills[2::3], strict=True))
+    for _, _, claim, tenant, call_id, digest, state, fence, status, answer, reserved in found:
+        if claim is None:
+            return
         row = snapshot.calls.get(claim)
         if row is None:
             row = Row(

@@ -27,18 +27,19 @@ select tenant, size, hash, frontier from lockgate.heads where tenant = any($1::t
 
 # INVARIANT: everything below is read after LOCK_HEADS has returned, as a new statement. After a wait PostgreSQL reads
 # only the locked row again; the rest of that statement would still see the time before the wait.
-READ_MOMENT = b"""
-select floor(extract(epoch from clock_timestamp()) * 1000)::bigint, k.tenant, k.scope, k.target
-from (select 1) as one left join lockgate.kills k on k.engaged and k.tenant = any($1::text[])
-"""
-
+# Every batch asks the time and which switches are engaged, so these come in one round trip with the calls.
 # Look-ups join the keys instead of comparing with an array: for one key at a time no index beats the unique one,
 # whatever the planner believes about a table without statistics.
-_CALL = b"""
-select c.claim, c.tenant, c.call_id, c.request_digest, c.state, c.fence, c.status, c.answer, c.reservations
-from unnest("""
-READ_CLAIMS = _CALL + b"$1::bytea[]) as u(claim) join lockgate.calls c on c.claim = u.claim"
-READ_CALLS = _CALL + b"$1::uuid[]) as u(call_id) join lockgate.calls c on c.call_id = u.call_id"
+_STANDING = b"""
+select m.now_ms, m.kills, c.claim, c.tenant, c.call_id, c.request_digest, c.state, c.fence, c.status, c.answer,
+  c.reservations
+from (
+  select floor(extract(epoch from clock_timestamp()) * 1000)::bigint, array(
+    select unnest(array[k.tenant, k.scope, k.target]) from lockgate.kills k
+    where k.engaged and k.tenant = any($1::text[]))) as m(now_ms, kills)
+left join ("""
+READ_BY_CLAIM = _STANDING + b"unnest($2::bytea[]) as u(claim) join lockgate.calls c on c.claim = u.claim) on true"
+READ_BY_ID = _STANDING + b"unnest($2::uuid[]) as u(call_id) join lockgate.calls c on c.call_id = u.call_id) on true"
 
 READ_BUDGETS = b"""
 select b.key, b.reserved + b.spent from unnest($1::bytea[]) as u(key) join lockgate.budgets b on b.key = u.key

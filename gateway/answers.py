@@ -122,6 +122,11 @@ def decided(ruling: Ruling, active: Active) -> dict[str, Any]:
     """`decision` and `invariant_checks` as an answer shows them."""
     document = ruling.document()
     return {
-        "decision": {"rules": document["rules"], "bundle": active.bundle_digest, "revision": active.revision},
+        "decision": {
+            "rules": document["rules"],
+            "obligations": [duty.id for duty in ruling.decision.obligations],
+            "bundle": active.bundle_digest,
+            "revision": active.revision,
+        },
         "invariant_checks": document["invariant_checks"],
     }

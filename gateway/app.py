@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from fastapi import FastAPI
 
@@ -22,17 +23,18 @@ from gateway.approving import Approving
 from gateway.auditing import Auditing
 from gateway.cataloguing import Cataloguing
 from gateway.clock import Clock, SystemClock
-from gateway.connectors import Dispatch, HttpConnector, LocalConnector, by_kind
+from gateway.confirming import Confirming
+from gateway.connectors import Dispatch, HttpConnector, LocalConnector, Outcome, by_kind
 from gateway.doors.front import ASGI, CallDoor, front
 from gateway.doors.routes import Inside, Routes
 from gateway.errors import Misconfigured
 from gateway.execution import Execution
 from gateway.gathering import Gather
 from gateway.governance import Governance, LedgerConnector
-from gateway.identity import Identity, read_issuers
+from gateway.identity import Identity, Issuer, read_issuers
 from gateway.inquiries import Inquiries
 from gateway.killpoints import Stages
-from gateway.ledger import Append, Draft, Ledger
+from gateway.ledger import Append, Draft, Ledger, State
 from gateway.lights import Lights
 from gateway.logs import log
 from gateway.metrics import Metrics
@@ -160,139 +162,195 @@ async def _ledger(settings: Settings, urls: Urls, keys: _Keys, outside: Outside,
 async def _assembled(
     settings: Settings, outside: Outside, urls: Urls, keys: _Keys, ledger: Ledger, stack: AsyncExitStack
 ) -> ASGI:
-    clock, environment = outside.clock, settings.environment
-    issuers = read_issuers(settings.issuers)
-    tenants = sorted({tenant for issuer in issuers for tenant in issuer.tenants} - {SYSTEM})
     roots = RootKeys.read(settings.root_keys)
-    ring = keys.ring(roots.bundle_keys)
-    metrics = Metrics()
+    issuers = read_issuers(settings.issuers)
     desk = Desk(urls.app)
     stack.callback(desk.close)
-    records = Records(desk, environment)
+    redactor = Redactor(keys.redaction)
+    shared = _Shared(
+        settings=settings,
+        outside=outside,
+        ledger=ledger,
+        desk=desk,
+        records=Records(desk, settings.environment),
+        ring=keys.ring(roots.bundle_keys),
+        issuers=issuers,
+        tenants=tuple(sorted({tenant for issuer in issuers for tenant in issuer.tenants} - {SYSTEM})),
+        metrics=Metrics(),
+        redactor=redactor,
+        answers=Answers(redactor),
+        refusals=Refusals(ledger, redactor),
+        lights=Lights(ledger, outside.clock),
+    )
+    stack.push_async_callback(shared.lights.drain)
+    policies, publishing, restoring = await _policies(shared, keys.signer, roots, stack)
+    pipeline, parking, sweeper = _pipeline(shared, policies, restoring, stack)
+    for job in (sweeper.run(settings.sweep_seconds), restoring.prove_again()):
+        stack.push_async_callback(_cancel, asyncio.create_task(job))
+    return _doors(shared, policies, publishing, pipeline, parking)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What more than one part of the wiring needs."""
+
+    settings: Settings
+    outside: Outside
+    ledger: Ledger
+    desk: Desk
+    records: Records
+    ring: KeyRing
+    issuers: tuple[Issuer, ...]
+    tenants: tuple[str, ...]
+    metrics: Metrics
+    redactor: Redactor
+    answers: Answers
+    refusals: Refusals
+    lights: Lights
+
+    @property
+    def clock(self) -> Clock:
+        return self.outside.clock
+
+    @property
+    def environment(self) -> str:
+        return self.settings.environment
+
+
+async def _policies(
+    shared: _Shared, signer: PrivateKey, roots: RootKeys, stack: AsyncExitStack
+) -> tuple[Policies, Publishing, Restoring]:
+    """What decides: engines, the prover behind uploads, and what was in force when the last process ended."""
     rego = RegoWorker()
     await rego.start()
     stack.push_async_callback(rego.close)
 
     async def incident(active: Active, kind: str) -> None:
-        metrics.incident("engines_contradict_checks")
+        shared.metrics.incident("engines_contradict_checks")
         log().error("bundle_quarantined", tenant=active.tenant, revision=active.revision)
-        members = {"bundle": active.bundle_digest, "revision": active.revision, "reason": kind.replace(" ", "_")}
-        await ledger.commit(Append(entry=Draft(tenant=active.tenant, kind="INCIDENT", members=members)))
+        members = {"bundle": active.bundle_digest, "revision": active.revision, "reason": kind}
+        await shared.ledger.commit(Append(entry=Draft(tenant=active.tenant, kind="INCIDENT", members=members)))
 
-    policies = Policies(clock.now_ms, incident)
+    policies = Policies(shared.clock.now_ms, incident)
     publishing = Publishing(
-        prover=Prover(), signer=keys.signer, bundle_keys=roots.bundle_keys, environment=environment, clock=clock
+        prover=Prover(),
+        signer=signer,
+        bundle_keys=roots.bundle_keys,
+        environment=shared.environment,
+        clock=shared.clock,
     )
     restoring = Restoring(
-        desk=desk,
-        ledger=ledger,
+        desk=shared.desk,
+        ledger=shared.ledger,
         policies=policies,
         publishing=publishing,
-        catalogue=outside.catalogue or load_catalogue(),
+        catalogue=shared.outside.catalogue or load_catalogue(),
         rego=rego,
-        log_keys=ring,
-        environment=environment,
-        clock=clock,
+        log_keys=shared.ring,
+        environment=shared.environment,
+        clock=shared.clock,
     )
-    await restoring.start(settings.base_bundle.read_bytes(), roots, tenants)
+    await restoring.start(shared.settings.base_bundle.read_bytes(), roots, shared.tenants)
+    return policies, publishing, restoring
 
-    redactor = Redactor(keys.redaction)
-    answers = Answers(redactor)
-    lights = Lights(ledger, clock)
-    stack.push_async_callback(lights.drain)
-    refusals = Refusals(ledger, redactor)
+
+def _pipeline(
+    shared: _Shared, policies: Policies, restoring: Restoring, stack: AsyncExitStack
+) -> tuple[Pipeline, Parking, Sweeper]:
+    """The line that calls take, and the sweeper that finishes what it had to leave."""
+    settings, clock, ledger, records = shared.settings, shared.clock, shared.ledger, shared.records
+    http = HttpConnector(settings.origins, tuple(settings.dev_loopback_origins))
+    stack.push_async_callback(http.close)
+    settlement = Settlement(ledger, shared.redactor)
     parking = Parking(
-        refusals=refusals,
+        refusals=shared.refusals,
         records=records,
-        answers=answers,
+        answers=shared.answers,
         clock=clock,
         parked_ms=settings.parked_seconds * 1000,
         per_principal_max=settings.parked_per_principal_max,
     )
-    settlement = Settlement(ledger, redactor)
-    http = HttpConnector(settings.origins, tuple(settings.dev_loopback_origins))
-    stack.push_async_callback(http.close)
 
-    async def reconcile(tenant: str, call_id: Any, finding: Any) -> Any:
+    async def reconcile(tenant: str, call_id: UUID, finding: Outcome) -> State | None:
         return await sweeper.settle_by_person(tenant, call_id, finding)
 
-    views = LedgerConnector(LedgerViews(records), reconcile)
-    connect = by_kind(http, views, LocalConnector(outside.tools))
+    own = LedgerConnector(LedgerViews(records), reconcile)
+    connect = by_kind(http, own, LocalConnector(shared.outside.tools))
     sweeper = Sweeper(
-        desk=desk,
+        desk=shared.desk,
         records=records,
         policies=policies,
         settlement=settlement,
         parking=parking,
         connect=connect,
         clock=clock,
-        metrics=metrics,
-        tenants=(*tenants, SYSTEM),
+        metrics=shared.metrics,
+        tenants=(*shared.tenants, SYSTEM),
         lease_ms=settings.lease_grace_ms,
     )
-    rates = Rates(settings.requests_per_minute)
-    governance = Governance(policies, restoring.reload, clock)
-    pipeline = Pipeline(
-        Parts(
-            environment=environment,
-            keep_ms=settings.keep_seconds * 1000,
-            clock=clock,
-            randomness=outside.randomness,
-            identity=Identity(issuers, clock),
-            roles=RoleBook(desk),
-            rates=rates,
-            policies=policies,
-            gather=Gather(
-                facts=Sources(http, desk, policies, clock, outside.facts),
-                ledger=ledger,
-                clock=clock,
-                environment=environment,
-            ),
-            ledger=ledger,
-            refusals=refusals,
-            parking=parking,
-            replays=Replays(records, answers),
-            execution=Execution(connect, clock, lease_grace_ms=settings.lease_grace_ms),
-            settlement=settlement,
-            governance=governance,
-            answers=answers,
-            lights=lights,
-            stages=Stages(settings.test_crash, metrics.stage),
-            looks=Stages("", metrics.stage),
-        )
+    confirming = Confirming(connect, ledger, shared.redactor)
+    stack.push_async_callback(confirming.drain)
+    sources = Sources(http, shared.desk, policies, clock, shared.outside.facts)
+    parts = Parts(
+        environment=shared.environment,
+        keep_ms=settings.keep_seconds * 1000,
+        clock=clock,
+        randomness=shared.outside.randomness,
+        identity=Identity(shared.issuers, clock),
+        roles=RoleBook(shared.desk),
+        rates=Rates(settings.requests_per_minute),
+        policies=policies,
+        gather=Gather(facts=sources, ledger=ledger, clock=clock, environment=shared.environment),
+        ledger=ledger,
+        refusals=shared.refusals,
+        parking=parking,
+        replays=Replays(records, shared.answers),
+        execution=Execution(connect, clock, lease_grace_ms=settings.lease_grace_ms),
+        settlement=settlement,
+        governance=Governance(policies, restoring.reload, clock),
+        confirming=confirming,
+        answers=shared.answers,
+        lights=shared.lights,
+        stages=Stages(settings.test_crash, shared.metrics.stage),
+        looks=Stages("", shared.metrics.stage),
     )
-    people = People(desk, ring)
-    inquiries = Inquiries(records=records, policies=policies, answers=answers, redactor=redactor, clock=clock)
+    return Pipeline(parts), parking, sweeper
+
+
+def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline: Pipeline, parking: Parking) -> ASGI:
+    """HTTP: the call door in front, every other route behind it."""
+    records, clock = shared.records, shared.clock
+    people = People(shared.desk, shared.ring)
+    inquiries = Inquiries(
+        records=records, policies=policies, answers=shared.answers, redactor=shared.redactor, clock=clock
+    )
     approving = Approving(
         records=records,
         people=people,
-        refusals=refusals,
+        refusals=shared.refusals,
         parking=parking,
         policies=policies,
-        redactor=redactor,
-        randomness=outside.randomness,
+        redactor=shared.redactor,
+        randomness=shared.outside.randomness,
         clock=clock,
-        environment=environment,
+        environment=shared.environment,
     )
     inside = Inside(
-        settings=settings,
+        settings=shared.settings,
         pipeline=pipeline,
         policies=policies,
-        rates=rates,
         inquiries=inquiries,
         approving=approving,
         undoing=Undoing(pipeline, inquiries, records, policies),
-        auditing=Auditing(records, people, tenants=(*tenants, SYSTEM), environment=environment),
+        auditing=Auditing(records, people, tenants=(*shared.tenants, SYSTEM), environment=shared.environment),
         cataloguing=Cataloguing(policies),
-        uploads=Uploads(publishing, policies, desk, refusals),
-        refusals=refusals,
-        redactor=redactor,
-        lights=lights,
-        metrics=metrics,
+        uploads=Uploads(publishing, policies, shared.desk, shared.refusals),
+        refusals=shared.refusals,
+        redactor=shared.redactor,
+        lights=shared.lights,
+        metrics=shared.metrics,
     )
-    door = CallDoor(pipeline, lights, metrics, settings)
-    for job in (sweeper.run(settings.sweep_seconds), restoring.prove_again()):
-        stack.push_async_callback(_cancel, asyncio.create_task(job))
+    door = CallDoor(pipeline, shared.lights, shared.metrics, shared.settings)
     return front(door, _app(door, inside, policies))
 
 

@@ -161,7 +161,11 @@ def packet(call: Call, gathered: Gathered, ruling: Ruling, active: Mapping[str, 
             name: {"at_ms": reading.at_ms, "source": f"{call.tool.contract.connector.origin or 'ledger'}:{name}"}
             for name, reading in gathered.facts.items()
         },
-        "decision": {**active, "rules": [rule_document(rule) for rule in ruling.decision.rules]},
+        "decision": {
+            **active,
+            "rules": [rule_document(rule) for rule in ruling.decision.rules],
+            "obligations": [duty.id for duty in ruling.decision.obligations],
+        },
         "checks": [check_document(check) for check in ruling.checks],
         "approvals": [dict(document) for document in gathered.approvals.documents],
         "reservations": [

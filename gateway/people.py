@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import orjson
+
 from gateway.errors import Unavailable
 from gateway.ledger import LedgerUnavailable
 from gateway.storage.connections import Cursor
@@ -38,9 +40,11 @@ class People:
     async def ring(self, tenants: Sequence[str]) -> KeyRing:
         """The gateway's own keys and every key ever registered, also revoked ones: old approvals still verify."""
 
-        def work(cursor: Cursor) -> list[tuple[str, str, str]]:
+        def work(cursor: Cursor) -> list[tuple[str, str, str, bytes | None]]:
             cursor.execute(
-                "select tenant, person, public_key from lockgate.person_keys order by tenant, person, key_id"
+                """select k.tenant, k.person, k.public_key, e.body from lockgate.person_keys k
+                left join lockgate.entries e on e.tenant = k.tenant and e.seq = k.revoked_seq
+                order by k.tenant, k.person, k.key_id"""
             )
             return list(cursor.fetchall())
 
@@ -50,7 +54,9 @@ class People:
                 purposes=frozenset({"approval"}),
                 tenant=tenant,
                 person=f"person/{person}",
+                # Exclusive: what was recorded in the very batch of the revocation is still told apart by `seq`.
+                not_after_ms=None if revocation is None else orjson.loads(revocation)["at_ms"] + 1,
             )
-            for tenant, person, public in await self._desk.ask(list(tenants), work)
+            for tenant, person, public, revocation in await self._desk.ask(list(tenants), work)
         )
         return KeyRing((*self._own.keys, *registered))

@@ -31,6 +31,7 @@ from gateway.answers import Answers, Reply
 from gateway.attempts import Attempt
 from gateway.clearance import Clearance, Refusal, Ruling, Wanting, clear
 from gateway.clock import Clock
+from gateway.confirming import Confirming
 from gateway.errors import Denied, NotDone, OutcomeUnknown, Unavailable
 from gateway.execution import Execution
 from gateway.gathering import Gather
@@ -73,6 +74,7 @@ class Parts:
     execution: Execution
     settlement: Settlement
     governance: Governance
+    confirming: Confirming
     answers: Answers
     lights: Lights
     stages: Stages
@@ -120,6 +122,12 @@ class Pipeline:
         """The principal of any request, its roles noted: they are what its approvals count for from now on."""
         incoming.principal = principal = self._at.identity.identify(incoming.authorization())
         await self._at.roles.note(principal)
+        return principal
+
+    async def enter(self, incoming: Incoming) -> Principal:
+        """Stages 1 and 2, for every other route."""
+        principal = await self.identify(incoming)
+        self._at.rates.take(principal)
         return principal
 
     async def _write(self, call: Call, active: Active) -> Reply:
@@ -265,6 +273,7 @@ class Pipeline:
         if settled is None or settled.state is State.IN_DOUBT:
             raise OutcomeUnknown(attempt.text)
         await self._at.governance.took_effect(attempt.call, settled)
+        self._at.confirming.later(attempt, settled)
         await self._at.parking.supersede(attempt.call)
         if settled.state is State.NOT_DONE:
             raise NotDone(attempt.text, entry=settled.placed.seq)

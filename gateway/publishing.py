@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.clock import Clock
+from invariants.errors import InvariantError
 from invariants.reports import Finding, ProofReport, Verdict
 from invariants.supervisor import Prover
 from policies import bundles, cases, review
@@ -121,7 +122,10 @@ class Publishing:
         )
 
     async def _prove(self, bundle: Bundle, tenant: str, schema: CedarSchema, contracts: tuple[Contract, ...]) -> Judged:
-        report = await self._prover.prove(bundle.files, schema, contracts)
+        try:
+            report = await self._prover.prove(bundle.files, schema, contracts)
+        except (InvariantError, PolicyFault) as fault:
+            return Judged(stage="proof", findings=(_said(fault),), bundle=bundle)
         counts = {"obligations": len(report.findings), "solver": report.solver, "engine": report.engine}
         if not report.is_proved:
             findings = tuple(_unproved(finding) for finding in report.failures[:FINDINGS_MAX])

@@ -158,7 +158,9 @@ class Sweeper:
             subject={name: entry[name] for name in _SUBJECT if name in entry},
             reference={name: entry[name] for name in _REFERENCE if name in entry},
             decision={
-                "decision": {name: decision[name] for name in ("rules", "bundle", "revision") if name in decision},
+                "decision": {
+                    name: decision[name] for name in ("rules", "obligations", "bundle", "revision") if name in decision
+                },
                 "invariant_checks": packet.get("checks", []),
             },
             intent_seq=row.intent_seq or 0,

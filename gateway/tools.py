@@ -104,6 +104,20 @@ def fill_path(template: str, values: Mapping[str, Any]) -> str:
     return filled
 
 
+def referenced(wanted: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of an undo or confirming read: `arguments.x`, `facts.g.x` or `result.x` looked up, all else literal."""
+    return {name: _looked_up(source, known) for name, source in wanted.items()}
+
+
+def _looked_up(source: Any, known: Mapping[str, Any]) -> Any:
+    if not isinstance(source, str) or source.split(".")[0] not in known:
+        return source
+    value: Any = known
+    for member in source.split("."):
+        value = value[member]
+    return value
+
+
 def _fill_key(template: str, principal: str, arguments: Mapping[str, Any]) -> str:
     if template == "principal":
         return principal

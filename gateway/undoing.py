@@ -22,6 +22,7 @@ from gateway.ledger import FullRow, State
 from gateway.pipeline import Pipeline
 from gateway.requests import Incoming
 from gateway.storage.records import Records
+from gateway.tools import referenced
 
 UNDO_REASON = "undo"
 _BODY = {"reason_code", "approvals"}
@@ -71,13 +72,4 @@ class Undoing:
             "facts": packet["question"]["context"]["facts"],
             "result": orjson.loads(row.answer or b"{}").get("result", {}),
         }
-        return {name: _taken(source, known) for name, source in wanted.items()}
-
-
-def _taken(source: Any, known: Mapping[str, Any]) -> Any:
-    if not isinstance(source, str) or source.split(".")[0] not in known:
-        return source
-    value: Any = known
-    for member in source.split("."):
-        value = value[member]
-    return value
+        return referenced(wanted, known)

@@ -31,7 +31,6 @@ from gateway.lights import Lights
 from gateway.logs import log
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
-from gateway.rates import Rates
 from gateway.redaction import Redactor
 from gateway.refusals import Refusals
 from gateway.requests import Incoming, single_headers
@@ -51,7 +50,6 @@ class Inside:
     settings: Settings
     pipeline: Pipeline
     policies: Policies
-    rates: Rates
     inquiries: Inquiries
     approving: Approving
     undoing: Undoing
@@ -144,8 +142,7 @@ class Routes:
             try:
                 incoming.headers = headers = single_headers(request.scope["headers"])
                 require_host(headers, self._hosts)
-                principal = await self._in.pipeline.identify(incoming)
-                self._in.rates.take(principal)
+                principal = await self._in.pipeline.enter(incoming)
 
                 async def read() -> bytes:
                     if bytes_max is None:

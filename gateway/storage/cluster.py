@@ -38,6 +38,7 @@ __all__ = ["Cluster", "ClusterFailed", "UnfitPlace", "home_for"]
 SUPERUSER = "postgres"
 PORT = 5432  # only part of the socket's file name
 VERSION = "18"
+PARTIAL = "pg.partial-"
 
 START_SECONDS = 30.0
 TICK_SECONDS = 0.01
@@ -263,10 +264,11 @@ def _create_role(connection: Connection, home: Path, role: str) -> None:
 
 
 def _initialise(home: Path, programs: Path, runner: Account | None) -> None:
-    """Make `pg` as a whole or not at all: a crash leaves `pg.partial`, which the next start removes."""
-    partial = home / "pg.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    places.own_directory(partial, runner)
+    """Make `pg` as a whole or not at all: a crash leaves a partial directory, which the next start removes."""
+    for left in home.glob(f"{PARTIAL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    # A name of its own: the initdb of an owner that was killed may still be writing to the last one.
+    partial = places.own_directory(Path(tempfile.mkdtemp(prefix=PARTIAL, dir=home)), runner)
     password = passwords.keep(home, SUPERUSER)
     with tempfile.NamedTemporaryFile("w", dir=home, prefix="initial-") as file:
         if runner is not None:
@@ -286,8 +288,9 @@ def _initialise(home: Path, programs: Path, runner: Account | None) -> None:
             extra_groups=None if runner is None else [],
         )
     if done.returncode != 0:
-        told = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ClusterFailed(f"cluster `{home}`: initdb failed: {told}")
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        told = next((line for line in lines if "error" in line or "FATAL" in line), lines[-1])
+        raise ClusterFailed(f"cluster `{home}`: {told}: make room there, or set LOCKGATE_DATA to another place")
     partial.rename(home / "pg")
 
 

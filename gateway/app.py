@@ -28,7 +28,7 @@ from gateway.connectors import Dispatch, HttpConnector, LocalConnector, Outcome,
 from gateway.doors.front import ASGI, CallDoor, front
 from gateway.doors.routes import Inside, Routes
 from gateway.errors import Misconfigured
-from gateway.execution import Execution
+from gateway.execution import Connect, Execution
 from gateway.gathering import Gather
 from gateway.governance import Governance, LedgerConnector
 from gateway.identity import Identity, Issuer, read_issuers
@@ -184,10 +184,11 @@ async def _assembled(
     )
     stack.push_async_callback(shared.lights.drain)
     policies, publishing, restoring = await _policies(shared, keys.signer, roots, stack)
-    pipeline, parking, sweeper = _pipeline(shared, policies, restoring, stack)
-    for job in (sweeper.run(settings.sweep_seconds), restoring.prove_again()):
+    hands = _hands(shared, policies, stack)
+    pipeline = _pipeline(shared, policies, restoring, hands, stack)
+    for job in (hands.sweeper.run(settings.sweep_seconds), restoring.prove_again()):
         stack.push_async_callback(_cancel, asyncio.create_task(job))
-    return _doors(shared, policies, publishing, pipeline, parking)
+    return _doors(shared, policies, publishing, pipeline, hands.parking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,19 +255,27 @@ async def _policies(
     return policies, publishing, restoring
 
 
-def _pipeline(
-    shared: _Shared, policies: Policies, restoring: Restoring, stack: AsyncExitStack
-) -> tuple[Pipeline, Parking, Sweeper]:
-    """The line that calls take, and the sweeper that finishes what it had to leave."""
-    settings, clock, ledger, records = shared.settings, shared.clock, shared.ledger, shared.records
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hands:
+    """What reaches tools and makes their outcomes durable, for the pipeline and the sweeper alike."""
+
+    http: HttpConnector
+    connect: Connect
+    settlement: Settlement
+    parking: Parking
+    sweeper: Sweeper
+
+
+def _hands(shared: _Shared, policies: Policies, stack: AsyncExitStack) -> _Hands:
+    settings = shared.settings
     http = HttpConnector(settings.origins, tuple(settings.dev_loopback_origins))
     stack.push_async_callback(http.close)
-    settlement = Settlement(ledger, shared.redactor)
+    settlement = Settlement(shared.ledger, shared.redactor)
     parking = Parking(
         refusals=shared.refusals,
-        records=records,
+        records=shared.records,
         answers=shared.answers,
-        clock=clock,
+        clock=shared.clock,
         parked_ms=settings.parked_seconds * 1000,
         per_principal_max=settings.parked_per_principal_max,
     )
@@ -274,47 +283,56 @@ def _pipeline(
     async def reconcile(tenant: str, call_id: UUID, finding: Outcome) -> State | None:
         return await sweeper.settle_by_person(tenant, call_id, finding)
 
-    own = LedgerConnector(LedgerViews(records), reconcile)
+    own = LedgerConnector(LedgerViews(shared.records), reconcile)
     connect = by_kind(http, own, LocalConnector(shared.outside.tools))
     sweeper = Sweeper(
         desk=shared.desk,
-        records=records,
+        records=shared.records,
         policies=policies,
         settlement=settlement,
         parking=parking,
         connect=connect,
-        clock=clock,
+        clock=shared.clock,
         metrics=shared.metrics,
         tenants=(*shared.tenants, SYSTEM),
         lease_ms=settings.lease_grace_ms,
     )
-    confirming = Confirming(connect, ledger, shared.redactor)
+    return _Hands(http=http, connect=connect, settlement=settlement, parking=parking, sweeper=sweeper)
+
+
+def _pipeline(
+    shared: _Shared, policies: Policies, restoring: Restoring, hands: _Hands, stack: AsyncExitStack
+) -> Pipeline:
+    """The line that calls take."""
+    settings, clock, ledger = shared.settings, shared.clock, shared.ledger
+    confirming = Confirming(hands.connect, ledger, shared.redactor)
     stack.push_async_callback(confirming.drain)
-    sources = Sources(http, shared.desk, policies, clock, shared.outside.facts)
-    parts = Parts(
-        environment=shared.environment,
-        keep_ms=settings.keep_seconds * 1000,
-        clock=clock,
-        randomness=shared.outside.randomness,
-        identity=Identity(shared.issuers, clock),
-        roles=RoleBook(shared.desk),
-        rates=Rates(settings.requests_per_minute),
-        policies=policies,
-        gather=Gather(facts=sources, ledger=ledger, clock=clock, environment=shared.environment),
-        ledger=ledger,
-        refusals=shared.refusals,
-        parking=parking,
-        replays=Replays(records, shared.answers),
-        execution=Execution(connect, clock, lease_grace_ms=settings.lease_grace_ms),
-        settlement=settlement,
-        governance=Governance(policies, restoring.reload, clock),
-        confirming=confirming,
-        answers=shared.answers,
-        lights=shared.lights,
-        stages=Stages(settings.test_crash, shared.metrics.stage),
-        looks=Stages("", shared.metrics.stage),
+    sources = Sources(hands.http, shared.desk, policies, clock, shared.outside.facts)
+    return Pipeline(
+        Parts(
+            environment=shared.environment,
+            keep_ms=settings.keep_seconds * 1000,
+            clock=clock,
+            randomness=shared.outside.randomness,
+            identity=Identity(shared.issuers, clock),
+            roles=RoleBook(shared.desk),
+            rates=Rates(settings.requests_per_minute),
+            policies=policies,
+            gather=Gather(facts=sources, ledger=ledger, clock=clock, environment=shared.environment),
+            ledger=ledger,
+            refusals=shared.refusals,
+            parking=hands.parking,
+            replays=Replays(shared.records, shared.answers),
+            execution=Execution(hands.connect, clock, lease_grace_ms=settings.lease_grace_ms),
+            settlement=hands.settlement,
+            governance=Governance(policies, restoring.reload, clock),
+            confirming=confirming,
+            answers=shared.answers,
+            lights=shared.lights,
+            stages=Stages(settings.test_crash, shared.metrics.stage),
+            looks=Stages("", shared.metrics.stage),
+        )
     )
-    return Pipeline(parts), parking, sweeper
 
 
 def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline: Pipeline, parking: Parking) -> ASGI:

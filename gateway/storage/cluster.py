@@ -39,6 +39,7 @@ SUPERUSER = "postgres"
 PORT = 5432  # only part of the socket's file name
 VERSION = "18"
 PARTIAL = "pg.partial-"
+INITIAL = "initial-"
 
 START_SECONDS = 30.0
 TICK_SECONDS = 0.01
@@ -267,10 +268,12 @@ def _initialise(home: Path, programs: Path, runner: Account | None) -> None:
     """Make `pg` as a whole or not at all: a crash leaves a partial directory, which the next start removes."""
     for left in home.glob(f"{PARTIAL}*"):
         shutil.rmtree(left, ignore_errors=True)
+    for left in home.glob(f"{INITIAL}*"):
+        left.unlink()
     # A name of its own: the initdb of an owner that was killed may still be writing to the last one.
     partial = places.own_directory(Path(tempfile.mkdtemp(prefix=PARTIAL, dir=home)), runner)
     password = passwords.keep(home, SUPERUSER)
-    with tempfile.NamedTemporaryFile("w", dir=home, prefix="initial-") as file:
+    with tempfile.NamedTemporaryFile("w", dir=home, prefix=INITIAL) as file:
         if runner is not None:
             os.chown(file.fileno(), runner.uid, runner.gid)
         file.write(f"{password}\n")

@@ -15,6 +15,7 @@ from admin import calls, display, identities, rehearsal, uploads, writing
 from admin.connection import ask
 from admin.errors import CommandError, Exit
 from admin.options import AsJson, Asked, Key, Reason, offline, remote
+from policies import bundles
 
 app = typer.Typer(help="Check, publish and activate policy bundles.", no_args_is_help=True)
 
@@ -58,9 +59,7 @@ def sign(
     days: Annotated[int, typer.Option(min=1, max=366, help="How long the bundle may decide.")] = 90,
 ) -> Exit:
     """Make a signed bundle of a folder of rules; in development the key is the one that `make dev` made."""
-    key = key_file or identities.bundle_key(asked.options.dev_file)
-    if key is None:
-        raise CommandError("there is no key to sign with", "say --key-file")
+    key = writing.key_of(key_file, identities.bundle_key(asked.options.dev_file))
     environment = asked.options.environment or ("" if key_file else "dev")
     if not environment:
         raise CommandError("the environment is part of the signature", "say --environment dev or prod")
@@ -69,7 +68,7 @@ def sign(
         raise CommandError("a bundle is made for one tenant", "say --tenant, or --as somebody of it")
     now = datetime.now(UTC)
     bundle = writing.compose(folder, tenant=tenant, environment=environment, revision=revision, days=days, now=now)
-    signed = writing.sign(bundle, key)
+    signed = bundles.sign(bundle, key)
     out.write_bytes(signed.raw)
     if asked.as_json:
         display.document({"file": str(out), "digest": signed.digest, "revision": revision})

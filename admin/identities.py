@@ -107,10 +107,10 @@ def development(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def bundle_key(path: Path) -> Path | None:
-    """The file of the key that the development gateway trusts for bundles."""
+def bundle_key(path: Path) -> str:
+    """The private key that the development gateway trusts for bundles; empty where there is none."""
     named = development(path).get("bundle_key")
-    return Path(named) if isinstance(named, str) else None
+    return str(named.get("private_key", "")) if isinstance(named, dict) else ""
 
 
 def identities(dev: Mapping[str, Any]) -> tuple[Identity, ...]:

@@ -43,9 +43,13 @@ def compose(folder: Path, *, tenant: str, environment: str, revision: int, days:
         raise CommandError(str(error), "`lockgate bundle check FOLDER` says more") from error
 
 
-def sign(bundle: Bundle, key_file: Path) -> Bundle:
-    """The bundle with the signature of the key in `key_file`."""
+def key_of(key_file: Path | None, development: str) -> PrivateKey:
+    """The signer's key: from a file, or the development gateway's. Raises `CommandError` where there is neither."""
     try:
-        return bundles.sign(bundle, PrivateKey.load(key_file))
+        if key_file is not None:
+            return PrivateKey.load(key_file)
+        if development:
+            return PrivateKey.from_text(development)
     except EvidenceError as error:
         raise CommandError(str(error), "a key file holds one private key and is yours alone (chmod 600)") from error
+    raise CommandError("there is no key to sign with", "say --key-file, or start `make dev`")

@@ -105,10 +105,11 @@ class Policies:
         self._active: dict[str, Active] = {}
         self._quarantined: set[tuple[str, str]] = set()
 
-    def put(self, tenant: str, active: Active) -> None:
-        """Put into force; the next call of the tenant is decided under it."""
+    def put(self, tenant: str, active: Active, *, is_quarantined: bool) -> None:
+        """Put into force; the next call of the tenant is decided under it. An incident outlives the process."""
         self._active[tenant] = active
-        self._quarantined.discard((tenant, active.bundle_digest))
+        if is_quarantined:
+            self._quarantined.add((active.tenant, active.bundle_digest))
 
     def active(self, tenant: str) -> Active:
         """What decides for a tenant. Raises `Unavailable` (`no_bundle`) before anything is in force."""
@@ -117,18 +118,18 @@ class Policies:
             raise Unavailable("no_bundle", "no policy bundle is in force")
         return active
 
-    def require_in_force(self, tenant: str, active: Active, tool: str) -> None:
+    def require_in_force(self, active: Active, tool: str) -> None:
         """Raises `Unavailable` (`policy_expired`) for every call that a dead bundle may not decide."""
         if tool in ALWAYS_IN_FORCE:
             return
         if active.not_after_ms <= self._now_ms():
             raise Unavailable("policy_expired", "the policy bundle has expired; publish and activate a newer one")
-        if (tenant, active.bundle_digest) in self._quarantined:
+        if (active.tenant, active.bundle_digest) in self._quarantined:
             raise Unavailable("policy_expired", "the policy bundle is quarantined after an incident; see the log")
 
-    async def quarantine(self, tenant: str, active: Active, kind: str) -> None:
+    async def quarantine(self, active: Active, kind: str) -> None:
         """Take a bundle out of force as if it had expired, and raise the alarm once."""
-        key = (tenant, active.bundle_digest)
+        key = (active.tenant, active.bundle_digest)
         if key not in self._quarantined:
             self._quarantined.add(key)
             await self._incident(active, kind)

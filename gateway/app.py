@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 
 from gateway import documents
 from gateway.activation import SYSTEM, Active, Policies
@@ -26,7 +27,7 @@ from gateway.clock import Clock, SystemClock
 from gateway.confirming import Confirming
 from gateway.connectors import Dispatch, HttpConnector, LocalConnector, Outcome, by_kind
 from gateway.doors.front import ASGI, CallDoor, front
-from gateway.doors.routes import Inside, Routes
+from gateway.doors.routes import Inside, Routes, unrouted
 from gateway.errors import Misconfigured
 from gateway.execution import Connect, Execution
 from gateway.gathering import Gather
@@ -186,7 +187,7 @@ async def _assembled(
     policies, publishing, restoring = await _policies(shared, keys.signer, roots, stack)
     hands = _hands(shared, policies, stack)
     pipeline = _pipeline(shared, policies, restoring, hands, stack)
-    for job in (hands.sweeper.run(settings.sweep_seconds), restoring.prove_again()):
+    for job in (hands.sweeper.run(settings.sweep_seconds), restoring.prove_again(), restoring.watch()):
         stack.push_async_callback(_cancel, asyncio.create_task(job))
     return _doors(shared, policies, publishing, pipeline, hands.parking)
 
@@ -373,7 +374,8 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
 
 
 def _app(door: CallDoor, inside: Inside, policies: Policies) -> FastAPI:
-    app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.add_exception_handler(HTTPException, unrouted)
     app.router.routes.append(documents.call_route(door))
     app.include_router(Routes(inside).router())
     app.openapi = lambda: documents.openapi(app, policies)  # type: ignore[method-assign]

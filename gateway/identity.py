@@ -178,9 +178,10 @@ class Identity:
         if claims.get("aud") not in (issuer.audience, [issuer.audience]):
             # A token for several audiences could be replayed here by any of the others.
             raise Unauthenticated("token_audience", "the token is not for this gateway alone")
-        if claims.get("tenant") not in issuer.tenants:
+        principal = _principal(claims)
+        if principal.tenant not in issuer.tenants:
             raise Unauthenticated("token_claims", "the issuer does not speak for this tenant")
-        return _principal(claims)
+        return principal
 
 
 def _bearer(authorization: bytes | None) -> bytes:

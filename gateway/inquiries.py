@@ -25,6 +25,7 @@ from gateway.redaction import Redactor
 from gateway.storage.records import Records
 
 POLL_SECONDS = 0.2  # Approvals arrive at the pace of people.
+WAITING_MAX = 32  # Waiting reads the database; beyond so many at once the answer comes without waiting.
 _MOVING = (State.PARKED, State.EXECUTING, State.IN_DOUBT)
 
 
@@ -39,6 +40,7 @@ class Inquiries:
         self._answers = answers
         self._redactor = redactor
         self._clock = clock
+        self._waiting = 0
 
     async def call(self, principal: Principal, call_id: UUID, *, wait_seconds: int = 0) -> Reply:
         """200: everything about one call. With `wait_seconds`, when it moved or an approval came, or then anyway."""
@@ -46,7 +48,7 @@ class Inquiries:
         row = await self._records.call(tenant, call_id)
         if row is not None:
             _require_visible(principal, row.row.principal)
-            row = await self._moved(row, wait_seconds)
+            row = await self._moved(row, wait_seconds) if wait_seconds else row
         placed = await self._records.entries_of(tenant, call_id, row)
         if not placed:
             raise NotFound("unknown_call", "no call of this tenant")
@@ -65,12 +67,16 @@ class Inquiries:
     async def _moved(self, row: FullRow, wait_seconds: int) -> FullRow:
         tenant, call_id = row.row.tenant, row.row.call_id
         before = (row.state, len(await self._records.approvals(tenant, call_id)))
-        until = self._clock.monotonic() + wait_seconds
+        until = self._clock.monotonic() + (wait_seconds if self._waiting < WAITING_MAX else 0)
         now, current = before, row
-        while now == before and current.state in _MOVING and self._clock.monotonic() < until:
-            await asyncio.sleep(POLL_SECONDS)
-            current = await self._records.call(tenant, call_id) or current
-            now = (current.state, len(await self._records.approvals(tenant, call_id)))
+        self._waiting += 1
+        try:
+            while now == before and current.state in _MOVING and self._clock.monotonic() < until:
+                await asyncio.sleep(POLL_SECONDS)
+                current = await self._records.call(tenant, call_id) or current
+                now = (current.state, len(await self._records.approvals(tenant, call_id)))
+        finally:
+            self._waiting -= 1
         return current
 
     async def _document(

@@ -112,7 +112,7 @@ class Pipeline:
                 tools=active.tools,
             )
             at.rates.take_tool(principal, call.tool.contract.name, call.tool.contract.calls_per_minute)
-            at.policies.require_in_force(principal.tenant, active, call.tool.contract.name)
+            at.policies.require_in_force(active, call.tool.contract.name)
         if call.key is None:
             return await self._look(call, active)
         with self._claims.held(call):
@@ -212,9 +212,7 @@ class Pipeline:
             checks = active.invariants.evaluate(question)
         ruling = Ruling(decision=decision, checks=checks)
         if ruling.contradicts:
-            await self._at.policies.quarantine(
-                attempt.call.principal.tenant, active, "engines allow what a check calls violated"
-            )
+            await self._at.policies.quarantine(active, "engines allow what a check calls violated")
         return ruling
 
     async def _intend(self, attempt: Attempt, cleared: Clearance) -> Intended | Moved:

@@ -6,6 +6,7 @@ does, the gateway starts and is not ready, proves again, and refuses calls as `i
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ import orjson
 from gateway.activation import SYSTEM, Active, Policies, proven_actions
 from gateway.clock import Clock
 from gateway.errors import Misconfigured
-from gateway.ledger import Append, Draft, Ledger
+from gateway.ledger import Append, Draft, Ledger, LedgerUnavailable
 from gateway.logs import log
 from gateway.publishing import Publishing
 from gateway.storage import acts, bundles
@@ -29,6 +30,7 @@ from policies import bundles as bundle_form
 from policies import cedar_syntax
 from policies.bundles import Bundle
 from policies.decider import Decider
+from policies.errors import EngineUnavailable
 from policies.rego import RegoWorker
 from policies.schema import generate
 from proofs import certificates
@@ -37,6 +39,9 @@ from proofs.errors import EvidenceError
 from proofs.keys import KeyRing, PublicKey
 from tool_registry.declarations import parse_registered
 from tool_registry.registry import Registry
+
+WATCH_SECONDS = 1.0
+"""Between looks at what other gateways activated: the bound within which an activation reaches all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,19 +93,41 @@ class Restoring:
         self._log_keys = log_keys
         self._environment = environment
         self._clock = clock
+        self._tenants: tuple[str, ...] = (SYSTEM,)
 
     async def start(self, base: bytes, roots: RootKeys, tenants: Sequence[str]) -> None:
         """First start: genesis. Every start: each tenant's activation. Raises `Misconfigured`."""
         if await self._desk.ask([SYSTEM], lambda cursor: bundles.activation(cursor, SYSTEM)) is None:
             await self._genesis(base, roots)
-        for tenant in (SYSTEM, *tenants):
+        self._tenants = (SYSTEM, *tenants)
+        for tenant in self._tenants:
             await self.reload(tenant)
 
     async def reload(self, tenant: str) -> None:
         """Put the tenant's newest activation into force, with the tools registered for it."""
         activation = await self._desk.ask([tenant], lambda cursor: bundles.activation(cursor, tenant))
         if activation is not None:
-            self._policies.put(tenant, await self._active(tenant, activation))
+            active = await self._active(tenant, activation)
+            is_quarantined = await self._desk.ask(
+                [tenant], lambda cursor: bundles.has_incident(cursor, tenant, activation.digest)
+            )
+            self._policies.put(tenant, active, is_quarantined=is_quarantined)
+
+    async def watch(self) -> None:
+        """Notice what another gateway on this database activated. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                for tenant in self._tenants:
+                    await self._catch_up(tenant)
+            except (LedgerUnavailable, EngineUnavailable) as error:
+                log().warning("watch_failed", error=error)
+
+    async def _catch_up(self, tenant: str) -> None:
+        activation = await self._desk.ask([tenant], lambda cursor: bundles.activation(cursor, tenant))
+        in_force = self._policies.all().get(tenant)
+        if activation is not None and (in_force is None or in_force.revision != activation.revision):
+            await self.reload(tenant)
 
     async def prove_again(self) -> None:
         """Prove what is in force without a valid certificate; calls are refused until this is done."""

@@ -6,8 +6,10 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import orjson
+
 from gateway.activation import Policies
-from gateway.admission import Call
+from gateway.admission import Call, call_id_of
 from gateway.clock import Clock, rfc3339
 from gateway.connectors import HttpConnector
 from gateway.errors import Denied, Unavailable
@@ -113,7 +115,13 @@ class LedgerViews:
 
     async def trace(self, tenant: str, correlation: str) -> Mapping[str, Any]:
         """Every entry that a correlation id runs through, in order; a call id traces its own call."""
-        found = await self._records.traced(tenant, correlation)
+        call_id = call_id_of(correlation)
+        if call_id is None:
+            found = await self._records.traced(tenant, correlation)
+        else:
+            row = await self._records.call(tenant, call_id)
+            placed = await self._records.entries_of(tenant, call_id, row)
+            found = [(orjson.loads(each.body), correlation) for each in placed]
         return {"correlation_id": correlation, "entries": [_shown(entry, name) for entry, name in found]}
 
 

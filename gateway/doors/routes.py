@@ -302,5 +302,15 @@ class _Answer(Response):
         await self._write(send)
 
 
+async def unrouted(request: Request, error: Exception) -> Response:
+    """What no route takes, as a problem document: 404, or 405 with the methods that there are."""
+    status = getattr(error, "status_code", 404)
+    headers = dict(getattr(error, "headers", None) or {})
+    reason = "method_not_allowed" if status == 405 else "not_found"
+    fault = BadRequest(reason, status=status)
+    fault.headers |= headers
+    return _Answer(lambda send: send_fault(send, fault))
+
+
 async def _empty() -> bytes:
     return b""

@@ -175,6 +175,12 @@ def activation(cursor: Cursor, tenant: str) -> Activation | None:
     return Activation(revision=row[0], digest=row[1], certificate_digest=row[2], schema_digest=row[3], at_ms=row[4])
 
 
+def has_incident(cursor: Cursor, tenant: str, digest: str) -> bool:
+    """Whether the log holds an incident under this bundle."""
+    cursor.execute("select body from lockgate.entries where tenant = %s and kind = 'INCIDENT'", (tenant,))
+    return any(orjson.loads(row[0]).get("bundle") == digest for row in cursor.fetchall())
+
+
 _TOOLS = "select digest, name, document, verdict, seq from lockgate.tools"
 
 

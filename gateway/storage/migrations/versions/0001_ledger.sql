@@ -21,6 +21,7 @@ create table lockgate.entries (
 -- Intents and outcomes are found through `calls`; the index would cost each write twice.
 create index entries_of_call on lockgate.entries (call_id)
     where kind not in ('INTENT', 'OUTCOME') and call_id is not null;
+create index entries_of_incident on lockgate.entries (tenant) where kind = 'INCIDENT';
 create index entries_of_correlation on lockgate.entries (correlation) where correlation is not null;
 
 create table lockgate.checkpoints (

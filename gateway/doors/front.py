@@ -6,7 +6,7 @@ outermost loops: what nobody foresaw is 503 before the intent (after it the pipe
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from gateway.activation import SYSTEM
@@ -64,6 +64,7 @@ class CallDoor:
             await send_fault(send, unforeseen)
         else:
             self._metrics.answered(reply.status, "")
+            _log(reply.status, "", reply.document, incoming)
             await send_reply(send, reply)
         finally:
             self._inside -= 1
@@ -84,6 +85,7 @@ class CallDoor:
     def _tell(self, fault: Fault, incoming: Incoming) -> None:
         """Count every fault; leave a light entry for one that no entry records yet."""
         self._metrics.answered(fault.status, fault.reason)
+        _log(fault.status, fault.reason, fault.members, incoming)
         if _RECORDED_ELSEWHERE not in fault.members:
             principal = incoming.principal
             # Without a tenant that somebody vouched for, the attempt is noted on the chain of tenant `system`.
@@ -94,6 +96,17 @@ class CallDoor:
                     principal=principal.reference if principal else None,
                 )
             )
+
+
+def _log(status: int, reason: str, document: Mapping[str, Any], incoming: Incoming) -> None:
+    """One line per call, by which its correlation id is found in the log."""
+    log().info(
+        "call_answered",
+        status=status,
+        reason=reason,
+        call=document.get("call", ""),
+        correlation_id=incoming.headers.get("x-correlation-id", ""),
+    )
 
 
 async def _no_body() -> bytes:

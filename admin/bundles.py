@@ -5,9 +5,10 @@ Publishing and activating are governed calls: they park until security and found
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -86,12 +87,8 @@ def list_(asked: Asked) -> Exit:
         display.document(found)
     else:
         force = found.get("in_force") or {}
-        display.pairs([("in force", force.get("bundle")), ("revision", force.get("revision"))])
-        rows = [
-            (each.get("active_as"), each.get("digest"), "published" if each.get("published") else "uploaded")
-            for each in found.get("bundles", [])
-        ]
-        display.table(("revision", "digest", "state"), rows)
+        display.pairs([(f"in force as revision {force.get('revision')}", force.get("bundle"))])
+        display.pairs((_state(each, force.get("bundle")), each.get("digest")) for each in found.get("bundles", []))
     return Exit.DONE
 
 
@@ -116,6 +113,12 @@ def activate(asked: Asked, digest: Digest, approval: Approvals = None, reason: R
         asked.session(), "activate_bundle", [f"digest={digest}"], reason=reason, key=key, approvals=approval or []
     )
     return display.call(answered, as_json=asked.as_json)
+
+
+def _state(bundle: Mapping[str, Any], in_force: object) -> str:
+    if bundle.get("active_as"):
+        return f"revision {bundle['active_as']}" + (", in force" if bundle.get("digest") == in_force else "")
+    return "published" if bundle.get("published") else "uploaded"
 
 
 def _unsigned(folder: Path) -> bytes:

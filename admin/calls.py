@@ -119,7 +119,7 @@ def reject(asked: Asked, call: Call, reason: str = "", key_file: KeyFile = None,
 @remote
 def cancel(asked: Asked, call: Call) -> Exit:
     """Withdraw a parked call of one's own."""
-    answered = ask(asked.session(), "POST", f"/v1/calls/{call}/cancel", body={}, headers=_fresh_key())
+    answered = ask(asked.session(), "POST", f"/v1/calls/{call}/cancel", body={})
     display.require(answered)
     display.call(answered, as_json=asked.as_json)
     return Exit.DONE
@@ -130,7 +130,7 @@ def cancel(asked: Asked, call: Call) -> Exit:
 def undo(asked: Asked, call: Call, reason: Reason = "", key: Key = "") -> Exit:
     """Take an executed call back by its undo tool: a new call, decided like any other."""
     body = {"reason_code": reason} if reason else {}
-    headers = {"Idempotency-Key": key} if key else _fresh_key()
+    headers = {"Idempotency-Key": key or f"undo-{call}"}  # One call is undone once, however often this is sent.
     answered = ask(asked.session(), "POST", f"/v1/calls/{call}/undo", body=body, headers=headers)
     return display.call(answered, as_json=asked.as_json)
 
@@ -208,7 +208,3 @@ def _default_reason(session: Session, contract: Mapping[str, Any]) -> str:
         raise CommandError("the tool wants a reason code", f"say --reason with one of: {', '.join(codes)}")
     display.progress(f"reason {codes[0]} (others: {', '.join(codes[1:]) or 'none'}; --reason chooses)")
     return codes[0]
-
-
-def _fresh_key() -> dict[str, str]:
-    return {"Idempotency-Key": str(uuid.uuid4())}

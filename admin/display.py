@@ -33,6 +33,7 @@ COLOURS = {
     "error": "red",
     "bad": "red",
 }
+PIPE_WIDTH = 1000
 EXITS = {
     "executed": Exit.DONE,
     "permit": Exit.DONE,
@@ -54,24 +55,25 @@ def progress(sentence: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Rows for people."""
+    """Rows for people; a column without any value is left out."""
+    cells = [tuple(row) for row in rows]
+    kept = [place for place in range(len(columns)) if not cells or any(row[place] not in (None, "") for row in cells)]
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        shown.add_column(column, overflow="fold")
-    for row in rows:
-        shown.add_row(*(_cell(value) for value in row))
-    Console().print(shown)
+    for place in kept:
+        shown.add_column(columns[place], overflow="fold", no_wrap=place == 0)  # Ids are copied: never broken.
+    for row in cells:
+        shown.add_row(*(_cell(row[place]) for place in kept))
+    # A pipe has no width: nothing that a program reads is broken into lines.
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(shown)
 
 
 def pairs(rows: Iterable[tuple[str, Any]]) -> None:
-    """Names and values for people; empty values are left out."""
-    shown = Table(box=None, pad_edge=False, show_header=False)
-    shown.add_column(style="bold", no_wrap=True)
-    shown.add_column(overflow="fold")
-    for name, value in rows:
-        if value not in (None, "", [], {}):
-            shown.add_row(Text(name), _cell(value))
-    Console().print(shown)
+    """Names and values for people; empty values are left out. Long values run on: digests and ids are copied."""
+    shown = [(name, _cell(value)) for name, value in rows if value not in (None, "", [], {})]
+    width = max((len(name) for name, _ in shown), default=0)
+    console = Console()
+    for name, value in shown:
+        console.print(Text.assemble((name.ljust(width), "bold"), "  ", value), soft_wrap=True)
 
 
 def call(answered: Answered, *, as_json: bool) -> Exit:
@@ -137,6 +139,7 @@ def _call_rows(found: Mapping[str, Any], answered: Answered) -> Iterable[tuple[s
     yield "verdict", found.get("verdict")
     yield "reason", found.get("reason") if answered.status < 400 else None
     yield "detail", found.get("detail")
+    yield "feedback", found.get("feedback")
     for fault in found.get("faults") or ():
         yield "fault", f"{fault.get('pointer')}: expected {fault.get('expected')}"
     yield "tool", found.get("tool")

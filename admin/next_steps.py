@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 STEPS: Mapping[str, str] = {
-    "approval_required": "ask for approval: `lockgate approve {call} --as role:<role>`",
     "approval_mismatch": "the approval is for another call: have this one approved",
     "approval_stale": "tool or bundle changed since: have the call approved again",
     "approval_used": "this approval has been consumed: have the call approved again",
     "approval_void": "the approver no longer has the role: ask somebody who has",
+    "approver_excluded": "whoever takes part in a call does not approve it: ask somebody else",
     "budget_exceeded": "wait for the next window, or ask for less; `lockgate explain {call}` shows the limit",
     "call_closed": "this call has ended; send a new one under a new --key",
     "fact_missing": "the source does not know this object; check the id",
@@ -22,13 +22,15 @@ STEPS: Mapping[str, str] = {
     "key_reused": "this --key belongs to another call: leave --key out to get a new one",
     "killed": "a kill switch is engaged; `lockgate kill release` takes two persons' approval",
     "no_bundle": "publish and activate a bundle: `lockgate bundle publish FILE`",
-    "not_found": "check the id and the tenant (--tenant): another tenant's objects are not found either",
     "not_permitted": "no rule permits this; `lockgate tools` lists what this identity may ask for",
     "policy_denied": "a rule forbids this: `lockgate explain {call}` shows it with its hint",
     "policy_error": "a rule could not be evaluated: tell the bundle's author, `lockgate explain {call}` names it",
     "policy_expired": "the bundle has expired: publish and activate a new one",
-    "token_invalid": "get a fresh token; in development `make dev` mints them for a day",
+    "token_expired": "get a fresh token; in development `make dev` mints them for a day",
+    "role_missing": "act as somebody who has the role: --as role:<role>",
+    "signature_invalid": "the signature names environment and tenant: check --environment and --tenant",
     "token_missing": "say --as or --token-file",
+    "unknown_call": "check the id and the tenant (--tenant): another tenant's calls are not found either",
     "unknown_tool": "`lockgate tools` lists the tools there are",
 }
 

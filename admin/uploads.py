@@ -36,7 +36,7 @@ def upload(asked: Asked, session: Session, path: str, file: Path) -> str | None:
 
 def refused() -> Exit:
     """What a command ends with when the upload was refused."""
-    display.progress("nothing was published; `lockgate bundle check` shows the same without a gateway")
+    display.progress("nothing was stored; `lockgate bundle check` looks at a bundle without a gateway")
     return Exit.NO
 
 

@@ -39,6 +39,8 @@ class Gathered:
     facts: Mapping[str, Reading]
     budgets: tuple[Budget, ...]
     in_flight: tuple[InFlight, ...]
+    is_unsettled: bool
+    """Something was in flight against a fact of this question: a moment later the fact may hold it itself."""
     approvals: ApprovalsCounted
 
 
@@ -79,7 +81,14 @@ class Gather:
         if misfit(question, active.schema.typed) is not None:
             # An integer outside its declared range: the proofs say nothing about such a question.
             raise Denied("question_unfit", "a fact or argument lies outside its declared range")
-        return Gathered(question=question, facts=facts, budgets=budgets, in_flight=in_flight, approvals=approvals)
+        return Gathered(
+            question=question,
+            facts=facts,
+            budgets=budgets,
+            in_flight=in_flight,
+            is_unsettled=any(seen.in_flight),
+            approvals=approvals,
+        )
 
     async def _read_facts(self, call: Call, now_ms: int) -> dict[str, Reading]:
         sources = call.tool.facts
@@ -205,7 +214,14 @@ def _reservations(
         ceiling = _long(each.prepared.ceiling, context, limit.name)
         if each.since_ms is not None:
             in_flight.append(
-                InFlight(key=each.key, name=limit.name, amount=amount, ceiling=ceiling, since_ms=each.since_ms)
+                InFlight(
+                    key=each.key,
+                    name=limit.name,
+                    amount=amount,
+                    ceiling=ceiling,
+                    since_ms=each.since_ms,
+                    known=reading,
+                )
             )
         else:
             # A soft ceiling already passed has done its work: the risk expression saw the reading.

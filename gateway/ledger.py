@@ -85,6 +85,8 @@ class InFlight:
     ceiling: int
     since_ms: int
     """The fact's own time stamp: what settled later is not yet inside the fact."""
+    known: int | None = None
+    """What was in flight when the question was built: exceeded only by what came since, the answer is `Moved`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

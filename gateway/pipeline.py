@@ -20,9 +20,10 @@ Nothing before `intend` may touch the world; nothing after it may be forgotten.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway import admission, claims, entries
 from gateway.activation import Active, Policies
@@ -51,7 +52,9 @@ from gateway.roles import RoleBook
 from gateway.settlement import Settlement, open_intent
 from policies.questions import Question
 
-DECISIONS_MAX = 64  # A soft ceiling that moves this often within one call is a storm: 503, come back.
+DECISIONS_MAX = 128  # A ceiling that moves this often within one call is a storm: 503, come back.
+PATIENCE_SECONDS = 2.0  # Amounts in flight settle within a tool's usual time; then a no is a no.
+PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +141,13 @@ class Pipeline:
         if attempt.held is not None and claims.is_answered(attempt.held):
             return await self._replay(attempt, attempt.held)
 
+        patient_until = at.clock.monotonic() + PATIENCE_SECONDS
         for _ in range(DECISIONS_MAX):
             # (5) to (8): nothing here touches the world, and a refusal is recorded before it is told.
-            cleared = await self._decide(attempt, stage)
+            cleared = await self._decide(attempt, stage, is_patient=at.clock.monotonic() < patient_until)
+            if cleared is None:
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
             if isinstance(cleared, Reply):
                 return cleared
 
@@ -179,14 +186,19 @@ class Pipeline:
             call_id=at.randomness.uuid(),
             call_salt=at.randomness.bytes(16),
             held=None,
-            editors=await at.parking.editors(call),
+            editors=(),
             keep_until_ms=at.clock.now_ms() + at.keep_ms,
         )
         async with at.refusals.recorded(attempt):
-            return claims.resume(attempt, held, at.clock.now_ms())
+            edited = replace(attempt, editors=await at.parking.editors(call, held))
+            return claims.resume(edited, held, at.clock.now_ms())
 
-    async def _decide(self, attempt: Attempt, stage: Stages) -> Clearance | Reply:
-        """Stages 5 to 8: a clearance, or the 202 of a parked call; a refusal is raised, recorded."""
+    async def _decide(self, attempt: Attempt, stage: Stages, *, is_patient: bool) -> Clearance | Reply | None:
+        """
+        Stages 5 to 8: a clearance, or the 202 of a parked call; a refusal is raised, recorded.
+
+        None, while patience lasts, for a no that may rest on an amount counted twice, in flight and in the fact.
+        """
         at = self._at
         async with at.refusals.recorded(attempt):
             with stage("gather"):  # (5) Gather.
@@ -201,6 +213,8 @@ class Pipeline:
                 return cleared
             case Wanting():
                 return await at.parking.park(attempt, gathered, cleared)
+            case Refusal() if gathered.is_unsettled and is_patient:
+                return None
             case Refusal():
                 raise await at.refusals.refuse(attempt, gathered, cleared)
 

@@ -234,7 +234,8 @@ class Batch:
             wanted[flight.key] = wanted.get(flight.key, 0) + _amount(flight.amount)
             reading = self.snapshot.in_flight.get((flight.key, flight.since_ms), 0)
             if reading + self._flying.get(flight.key, 0) + wanted[flight.key] > flight.ceiling:
-                return Exceeded(name=flight.name)
+                is_news = flight.known is not None and flight.known + flight.amount <= flight.ceiling
+                return Moved(name=flight.name) if is_news else Exceeded(name=flight.name)
         return None
 
     def _reserve(self, act: Intend, row: Row, seq: int) -> None:

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import psycopg
+from psycopg.pq.abc import PGresult
 
 from gateway.ledger import ApprovalFound, FullRow, LedgerUnavailable, Look, Seen
 from gateway.storage import packed, reading, rows, statements
 from gateway.storage.connections import DatabaseUnavailable
-from gateway.storage.link import Connect, Link
+from gateway.storage.link import Connect, Link, Statement
+from gateway.storage.link import rows as undecoded
 from gateway.storage.mailbox import Letter, Mailbox
 
 LOOKS_MAX = 256
@@ -83,42 +85,54 @@ class Lookups:
 
 def see(link: Link, looks: Sequence[Look]) -> list[Seen]:
     """Answer looks with one statement for each kind of question among them. What another tenant has is not seen."""
-    link.admit(sorted({look.tenant for look in looks}))
-    claims = _calls(link, {look.claim for look in looks if look.claim is not None})
+    claims = {look.claim for look in looks if look.claim is not None}
     keys = {key for look in looks for key in look.budgets}
-    budgets = reading.read_budgets(link, keys) if keys else {}
-    flights = {flight for look in looks for flight in look.in_flight}
-    in_flight = reading.read_in_flight(link, flights) if flights else {}
-    approvals = _approvals(link, {approval for look in looks for approval in look.approvals})
-    levels = _autonomy(link, {(look.tenant, *look.autonomy) for look in looks if look.autonomy is not None})
+    flights = list({flight for look in looks for flight in look.in_flight})
+    approvals = {approval for look in looks for approval in look.approvals}
+    agents = list({(look.tenant, *look.autonomy) for look in looks if look.autonomy is not None})
+    asked: list[Statement | None] = [
+        (statements.LOOK_CALLS, [packed.blobs(list(claims))]) if claims else None,
+        _statement(*reading.ask_budgets(keys)) if keys else None,
+        _statement(*reading.ask_in_flight(flights)) if flights else None,
+        (statements.LOOK_APPROVALS, [packed.uuids(list(approvals))]) if approvals else None,
+        (statements.LOOK_AUTONOMY, [packed.texts(column) for column in zip(*agents, strict=True)]) if agents else None,
+    ]
+    link.admit(sorted({look.tenant for look in looks}))
+    results = iter(link.run(*(statement for statement in asked if statement is not None)))
+    found = [next(results) if statement is not None else None for statement in asked]
+    calls = _calls(found[0])
+    budgets = {} if found[1] is None else reading.budgets(found[1])
+    in_flight = {} if found[2] is None else reading.in_flight(flights, found[2])
+    known = _approvals(found[3])
+    levels = _autonomy(agents, found[4])
     seen = []
     for look in looks:
-        held = None if look.claim is None else claims.get(look.claim)
-        found = [approvals.get(approval) for approval in look.approvals]
+        held = None if look.claim is None else calls.get(look.claim)
+        own = [known.get(approval) for approval in look.approvals]
         seen.append(
             Seen(
                 held=held if held is not None and held.row.tenant == look.tenant else None,
                 budgets=tuple([budgets.get(key, 0) for key in look.budgets]),
                 in_flight=tuple([in_flight.get(flight, 0) for flight in look.in_flight]),
-                approvals=tuple([one if one is not None and one.row.tenant == look.tenant else None for one in found]),
+                approvals=tuple([one if one is not None and one.row.tenant == look.tenant else None for one in own]),
                 autonomy=None if look.autonomy is None else levels.get((look.tenant, *look.autonomy)),
             )
         )
     return seen
 
 
-def _calls(link: Link, claims: set[bytes]) -> dict[bytes, FullRow]:
-    if not claims:
-        return {}
-    found = (rows.call_from_binary(values) for values in link.rows(statements.LOOK_CALLS, packed.blobs(list(claims))))
+def _statement(text: bytes, *parameters: bytes) -> Statement:
+    return text, parameters
+
+
+def _calls(result: PGresult | None) -> dict[bytes, FullRow]:
+    found = () if result is None else map(rows.call_from_binary, undecoded(result))
     return {full.row.claim: full for full in found}
 
 
-def _approvals(link: Link, approvals: set[UUID]) -> dict[UUID, ApprovalFound]:
-    if not approvals:
-        return {}
+def _approvals(result: PGresult | None) -> dict[UUID, ApprovalFound]:
     found = {}
-    for values in link.rows(statements.LOOK_APPROVALS, packed.uuids(list(approvals))):
+    for values in () if result is None else undecoded(result):
         row = rows.approval_from_binary(values)
         used_by, public, roles = values[10:]
         found[row.approval_id] = ApprovalFound(
@@ -130,14 +144,10 @@ def _approvals(link: Link, approvals: set[UUID]) -> dict[UUID, ApprovalFound]:
     return found
 
 
-def _autonomy(link: Link, wanted: set[tuple[str, str, str]]) -> dict[tuple[str, str, str], int]:
-    if not wanted:
-        return {}
-    ordered = list(wanted)
-    columns = [packed.texts(column) for column in zip(*ordered, strict=True)]
+def _autonomy(agents: Sequence[tuple[str, str, str]], result: PGresult | None) -> dict[tuple[str, str, str], int]:
     return {
-        ordered[packed.long(place) - 1]: packed.integer(level)
-        for place, level in link.rows(statements.LOOK_AUTONOMY, *columns)
+        agents[packed.long(place) - 1]: packed.integer(level)
+        for place, level in (() if result is None else undecoded(result))
         if level is not None
     }
 

@@ -1,84 +1,113 @@
-"""Fills a snapshot for one batch. The caller holds the heads of all its tenants in an open transaction.
+"""What a batch asks the database, and the snapshot that the answers make.
 
-What the acts do not ask for is not read; each question is one statement over the whole batch.
+The questions go out behind the lock of the heads, each a statement of its own: after a wait for a head they see what
+its last holder did. What the acts do not need is not asked; each question is one statement over the whole batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import UUID
+
+from psycopg.pq.abc import PGresult
 
 from gateway.ledger import Act, Append, Approve, Close, Intend, Park, Settle, State
 from gateway.storage import packed, statements
-from gateway.storage.link import Link
+from gateway.storage.link import Statement, rows
 from gateway.storage.snapshot import Row, Snapshot
 from proofs import chain
 
 _STATES = {state.value.encode(): state for state in State}
 
 
-def read(link: Link, acts: Sequence[Act], heads: Mapping[str, chain.Head], tenants: Sequence[str]) -> Snapshot:
-    """Read what `acts` will be decided on. `tenants` are those whose switches may stop one of them."""
-    claims: set[bytes] = set()
-    ids: set[UUID] = set()
-    budgets: set[bytes] = set()
-    flights: set[tuple[bytes, int]] = set()
-    approvals: set[UUID] = set()
-    for act in acts:
-        match act:
-            case Intend():
-                claims.add(act.row.claim)
-                budgets.update(budget.key for budget in act.budgets)
-                flights.update((flight.key, flight.since_ms) for flight in act.in_flight)
-                approvals.update(act.approvals)
-            case Settle():
-                claims.add(act.claim)
-            case Park():
-                claims.add(act.row.claim)
-            case Close():
-                ids.add(act.call_id)
-            case Approve():
-                ids.add(act.approval.call_id)
-            case Append():
-                pass
-    snapshot = Snapshot(now_ms=0, sizes={tenant: head.size for tenant, head in heads.items()})
-    switches = packed.texts(tenants)
-    if claims or not ids:
-        _stand(snapshot, link.rows(statements.READ_BY_CLAIM, switches, packed.blobs(list(claims))))
-    if ids:
-        _stand(snapshot, link.rows(statements.READ_BY_ID, switches, packed.uuids(list(ids))))
-    if budgets:
-        snapshot.budgets = read_budgets(link, budgets)
-    if flights:
-        snapshot.in_flight = read_in_flight(link, flights)
-    if approvals:
-        for approval, call in link.rows(statements.READ_USES, packed.uuids(list(approvals))):
-            snapshot.uses[UUID(bytes=approval)] = UUID(bytes=call)
-    return snapshot
+class Questions:
+    """What the acts of one batch need to know. `tenants` are those whose switches may stop one of them."""
+
+    def __init__(self, acts: Sequence[Act], tenants: Sequence[str]) -> None:
+        claims: set[bytes] = set()
+        ids: set[UUID] = set()
+        budgets: set[bytes] = set()
+        flights: set[tuple[bytes, int]] = set()
+        approvals: set[UUID] = set()
+        for act in acts:
+            match act:
+                case Intend():
+                    claims.add(act.row.claim)
+                    budgets.update([budget.key for budget in act.budgets])
+                    flights.update([(flight.key, flight.since_ms) for flight in act.in_flight])
+                    approvals.update(act.approvals)
+                case Settle():
+                    claims.add(act.claim)
+                case Park():
+                    claims.add(act.row.claim)
+                case Close():
+                    ids.add(act.call_id)
+                case Approve():
+                    ids.add(act.approval.call_id)
+                case Append():
+                    pass
+        self._flights = list(flights)
+        self.statements: list[Statement] = []
+        self._readers: list[Callable[[Snapshot, PGresult], None]] = []
+        switches = packed.texts(tenants)
+        if claims or not ids:
+            self._ask(_stand, statements.READ_BY_CLAIM, switches, packed.blobs(list(claims)))
+        if ids:
+            self._ask(_stand, statements.READ_BY_ID, switches, packed.uuids(list(ids)))
+        if budgets:
+            self._ask(_take_budgets, *ask_budgets(budgets))
+        if flights:
+            self._ask(self._take_flights, *ask_in_flight(self._flights))
+        if approvals:
+            self._ask(_take_uses, statements.READ_USES, packed.uuids(list(approvals)))
+
+    def snapshot(self, results: Sequence[PGresult], heads: Mapping[str, chain.Head]) -> Snapshot:
+        """The answers to `statements`, in their order, over the locked heads."""
+        snapshot = Snapshot(now_ms=0, sizes={tenant: head.size for tenant, head in heads.items()})
+        for take, result in zip(self._readers, results, strict=True):
+            take(snapshot, result)
+        return snapshot
+
+    def _ask(self, take: Callable[[Snapshot, PGresult], None], text: bytes, *parameters: bytes) -> None:
+        self.statements.append((text, parameters))
+        self._readers.append(take)
+
+    def _take_flights(self, snapshot: Snapshot, result: PGresult) -> None:
+        snapshot.in_flight = in_flight(self._flights, result)
 
 
-def read_budgets(link: Link, keys: set[bytes]) -> dict[bytes, int]:
+def ask_budgets(keys: Collection[bytes]) -> tuple[bytes, bytes]:
+    """The question for what stands on these counters."""
+    return statements.READ_BUDGETS, packed.blobs(list(keys))
+
+
+def budgets(result: PGresult) -> dict[bytes, int]:
     """Reserved and spent, together, of each counter that exists."""
-    found = {}
-    for key, amount in link.rows(statements.READ_BUDGETS, packed.blobs(list(keys))):
-        found[key] = packed.long(amount)
-    return found
+    return {key: packed.long(amount) for key, amount in rows(result)}
 
 
-def read_in_flight(link: Link, flights: set[tuple[bytes, int]]) -> dict[tuple[bytes, int], int]:
-    """What is reserved, or was settled since the fact, for each (key, since_ms)."""
-    ordered = list(flights)
-    keys = packed.blobs([key for key, _ in ordered])
-    since = packed.moments([since_ms for _, since_ms in ordered])
-    found = {}
-    for place, amount in link.rows(statements.READ_IN_FLIGHT, keys, since):
-        found[ordered[packed.long(place) - 1]] = packed.long(amount)
-    return found
+def ask_in_flight(flights: Sequence[tuple[bytes, int]]) -> tuple[bytes, bytes, bytes]:
+    """The question for what is reserved, or was settled since the fact, for each (key, since_ms)."""
+    keys, since = [key for key, _ in flights], [since_ms for _, since_ms in flights]
+    return statements.READ_IN_FLIGHT, packed.blobs(keys), packed.moments(since)
 
 
-def _stand(snapshot: Snapshot, found: list[list[Any]]) -> None:
+def in_flight(flights: Sequence[tuple[bytes, int]], result: PGresult) -> dict[tuple[bytes, int], int]:
+    """The amount of each of the (key, since_ms) that were asked for."""
+    return {flights[packed.long(place) - 1]: packed.long(amount) for place, amount in rows(result)}
+
+
+def _take_budgets(snapshot: Snapshot, result: PGresult) -> None:
+    snapshot.budgets = budgets(result)
+
+
+def _take_uses(snapshot: Snapshot, result: PGresult) -> None:
+    snapshot.uses = {UUID(bytes=approval): UUID(bytes=call) for approval, call in rows(result)}
+
+
+def _stand(snapshot: Snapshot, result: PGresult) -> None:
     """The time and the switches, in every row, and the calls that were found, if any."""
+    found = rows(result)
     snapshot.now_ms = packed.long(found[0][0])
     kills = packed.text_items(found[0][1])
     snapshot.kills = frozenset(zip(kills[::3], kills[1::3], kills[2::3], strict=True))

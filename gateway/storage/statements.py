@@ -13,6 +13,9 @@ from functools import cache
 
 from gateway.storage.rows import CALL_COLUMNS
 
+BEGIN = b"begin"
+COMMIT = b"commit"
+
 TENANTS = b"select set_config('app.tenants', $1::text[]::text, false)"
 """For the session, since a connection of ours sets it before everything it does."""
 
@@ -211,7 +214,12 @@ uses_new as (
 
 @cache
 def write(parts: tuple[Part, ...]) -> bytes:
-    """The statement of a batch that has these parts, in their order. At most one text for each subset of `Part`."""
+    """
+    The statement of a batch that has these parts, in their order. At most one text for each subset of `Part`.
+
+    Its last parameters are the counts that the counted parts must have; another count is a division by zero, so that
+    what follows in the same round trip does not happen.
+    """
     texts, counts, first = [], [], 1
     for part in parts:
         text = _PARTS[part]
@@ -219,9 +227,10 @@ def write(parts: tuple[Part, ...]) -> bytes:
         first += text.parameters
         if text.counted is not None:
             counts.append(f"(select count(*) from {text.counted})")  # noqa: S608 - fixed names of this module
-    return f"with {','.join(texts)}\nselect {', '.join(counts)}".encode()
+    guards = " and ".join(f"{count} = ${first + number}::bigint" for number, count in enumerate(counts))
+    return "\n".join(["with", ",".join(texts), "select 1 / (case when", guards, "then 1 else 0 end)"]).encode()
 
 
 def is_counted(part: Part) -> bool:
-    """Whether the part returns how many rows it changed."""
+    """Whether the part's count is compared."""
     return _PARTS[part].counted is not None

@@ -4,10 +4,11 @@
 2. read     claims, budgets, approvals, switches: new statements, after the lock
 3. decide   each act alone (`batch`)
 4. seal     entries, tree and checkpoint of each tenant (`proofs.chain`)
-5. write    one statement; counts of guarded rows are compared
+5. write    one statement, which fails unless the guarded rows are as read
 6. commit   an answer lost here is read back from the chain itself, on a new connection
 
-A crash before 6 leaves nothing. What fails before it is tried again; what fails for one act's sake is tried act by act.
+1 and 2 are one round trip, 5 and 6 another. A crash before 6 leaves nothing. What fails before it is tried again;
+what fails for one act's sake is tried act by act.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
 import psycopg
+from psycopg.pq.abc import PGresult
 
 from gateway.ledger import (
     Act,
@@ -36,8 +38,8 @@ from gateway.ledger import (
 from gateway.storage import encoding, packed, reading, statements, writing
 from gateway.storage.batch import Batch, BatchBroken, Due, Finished, decide, is_governance
 from gateway.storage.connections import DatabaseUnavailable
-from gateway.storage.link import Connect, ConnectionLost, Link
-from gateway.storage.writing import RowsMoved, Sealing
+from gateway.storage.link import Connect, ConnectionLost, Link, rows
+from gateway.storage.writing import Sealing
 from proofs import chain, tree
 from proofs.checkpoints import Checkpoint
 from proofs.commitments import SALT_BYTES, commit
@@ -60,6 +62,10 @@ _IN_THE_WAY = (
     psycopg.errors.UniqueViolation,
 )
 """Another writer was there first; nothing was written, and the next try reads what it did."""
+
+
+class RowsMoved(Exception):
+    """A head, a fence or a hold is not what was read. Nothing was committed; read again."""
 
 
 class CommitUnknown(Exception):
@@ -98,7 +104,7 @@ class Gate(Protocol):
     """Asked about acts, by their positions, where a refusal must not cross a commit."""
 
     def seal(self, positions: Sequence[int]) -> bool:
-        """Asked just before COMMIT is sent; False gives the batch up."""
+        """Asked just before the batch and its COMMIT are sent; False gives the batch up."""
 
     def unseal(self, positions: Sequence[int]) -> None:
         """Told that a commit whose answer was lost did not happen."""
@@ -187,27 +193,32 @@ class Writer:
         tenants = sorted({tenant for act in acts for tenant in _tenants(act)})
         admitted = sorted({*tenants, *(tenant for act in acts for tenant in _tenants_read(act))})
         link.admit(admitted)
-        link.command(b"begin")
-        heads = _lock(link, tenants)  # (1)
-        snapshot = reading.read(link, acts, heads, admitted)  # (2)
-        batch = decide(snapshot, acts, lambda act, seq: _run(link, act, seq))  # (3)
+        questions = reading.Questions(acts, admitted)
+        _, locked, *answers = link.run(  # (1) (2)
+            (statements.BEGIN, ()), (statements.LOCK_HEADS, [packed.texts(tenants)]), *questions.statements
+        )
+        heads = _heads(locked)
+        if len(heads) < len(tenants):
+            _open_chains(link, [tenant for tenant in tenants if tenant not in heads])
+            raise RowsMoved
+        batch = decide(questions.snapshot(answers, heads), acts, lambda act, seq: _run(link, act, seq))  # (3)
         if not batch.drafts:
             link.rollback()
             return Written(_answers(batch, {}), ())
         sealings = {  # (4)
-            tenant: _seal(self._pen, heads[tenant], drafts, snapshot.now_ms) for tenant, drafts in batch.drafts.items()
+            tenant: _seal(self._pen, heads[tenant], drafts, batch.snapshot.now_ms)
+            for tenant, drafts in batch.drafts.items()
         }
-        writing.write(link, batch, sealings)  # (5)
         written = Written(_answers(batch, sealings), tuple(one.sealed.checkpoint for one in sealings.values()))
         if not gate.seal(positions):
             raise Withdrawn
-        try:  # (6)
-            tag = link.command(b"commit")
-        except psycopg.Error as error:
+        try:  # (5) (6)
+            link.run(*writing.written(batch, sealings), (statements.COMMIT, ()))
+        except ConnectionLost as error:
             first = next(iter(sealings.values()))
             raise CommitUnknown(written, first.before.tenant, first.sealed.entries[0]) from error
-        if tag != b"COMMIT":
-            raise RowsMoved  # The transaction had failed unseen, and this rolled it back.
+        except psycopg.errors.DivisionByZero as error:
+            raise RowsMoved from error
         return written
 
     def _open(self) -> Link:
@@ -234,11 +245,13 @@ class Writer:
             try:
                 link = self._open()
                 link.admit([lost.tenant])
-                link.command(b"begin")
-                link.run(statements.LOCK_HEADS, packed.texts([lost.tenant]))
-                found = link.rows(statements.READ_ENTRY, lost.tenant.encode(), packed.long_bytes(lost.entry.seq))
+                _, _, entry = link.run(
+                    (statements.BEGIN, ()),
+                    (statements.LOCK_HEADS, [packed.texts([lost.tenant])]),
+                    (statements.READ_ENTRY, [lost.tenant.encode(), packed.long_bytes(lost.entry.seq)]),
+                )
                 link.rollback()
-                return bool(found) and found[0][0] == lost.entry.body
+                return [[lost.entry.body]] == rows(entry)
             except (DatabaseUnavailable, psycopg.Error) as error:
                 self.close()
                 if time.monotonic() > give_up_at:
@@ -246,21 +259,20 @@ class Writer:
                 time.sleep(_PAUSE_SECONDS)
 
 
-def _lock(link: Link, tenants: Sequence[str]) -> dict[str, chain.Head]:
-    heads = {}
-    for tenant, size, last, frontier in link.rows(statements.LOCK_HEADS, packed.texts(tenants)):
-        head = chain.Head(
+def _heads(locked: PGresult) -> dict[str, chain.Head]:
+    return {
+        tenant.decode(): chain.Head(
             tenant=tenant.decode(), size=packed.long(size), hash=last, frontier=tree.Frontier.from_bytes(frontier)
         )
-        heads[head.tenant] = head
-    missing = [tenant for tenant in tenants if tenant not in heads]
-    if missing:
-        # A tenant's first entry. Its head must be committed before it can be locked; then everything is read again.
-        link.rollback()
-        fresh = chain.Head(tenant=missing[0])
-        link.run(statements.ADD_HEADS, packed.texts(missing), fresh.hash, fresh.frontier.to_bytes())
-        raise RowsMoved
-    return heads
+        for tenant, size, last, frontier in rows(locked)
+    }
+
+
+def _open_chains(link: Link, tenants: Sequence[str]) -> None:
+    """A tenant's first entry. Its head must be committed before it can be locked; then everything is read again."""
+    link.rollback()
+    fresh = chain.Head(tenant=tenants[0])
+    link.run((statements.ADD_HEADS, [packed.texts(tenants), fresh.hash, fresh.frontier.to_bytes()]))
 
 
 def _run(link: Link, act: Settle, seq: int) -> Finished:

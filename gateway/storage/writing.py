@@ -1,21 +1,17 @@
-"""From the decisions of a batch to the parameters of its one statement, with the row counts that it must return."""
+"""From the decisions of a batch to its one statement, with the row counts that its guards must see."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.ledger import Draft
+from gateway.ledger import ApprovalRow, Draft
 from gateway.storage import packed, statements
 from gateway.storage.batch import Batch
-from gateway.storage.link import Link
+from gateway.storage.link import Statement
 from gateway.storage.snapshot import Row
 from gateway.storage.statements import Part
 from proofs import chain
-
-
-class RowsMoved(Exception):
-    """A guard failed: a head, a fence or a hold is not what was read. Nothing may be committed; read again."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,32 +26,32 @@ class Sealing:
 
 
 @dataclass(slots=True)
-class _Statement:
+class _Parts:
     parts: list[Part]
     parameters: list[bytes]
-    counts: list[int]
+    counts: list[bytes]
 
     def add(self, part: Part, count: int, *columns: bytes) -> None:
         self.parts.append(part)
         self.parameters += columns
         if statements.is_counted(part):
-            self.counts.append(count)
+            self.counts.append(packed.long_bytes(count))
 
 
-def write(link: Link, batch: Batch, sealings: Mapping[str, Sealing]) -> None:
+def written(batch: Batch, sealings: Mapping[str, Sealing]) -> list[Statement]:
     """
-    Write everything that the batch decided, in the transaction that read its snapshot.
+    The statements that write everything the batch decided, for the transaction that read its snapshot.
 
-    Raises `RowsMoved` when a guarded row was not as read.
+    The first fails with a division by zero when a guarded row is not as read.
     """
-    statement = _Statement([], [], [])
-    _log(statement, list(sealings.values()))
-    _calls(statement, list(batch.changed.values()))
-    _budgets(statement, batch)
-    _holds(statement, batch)
+    whole = _Parts([], [], [])
+    _log(whole, list(sealings.values()))
+    _calls(whole, list(batch.changed.values()))
+    _budgets(whole, batch)
+    _holds(whole, batch)
     if batch.uses:
         uses = list(batch.uses.items())
-        statement.add(
+        whole.add(
             Part.USES,
             len(uses),
             packed.uuids([approval for approval, _ in uses]),
@@ -63,33 +59,32 @@ def write(link: Link, batch: Batch, sealings: Mapping[str, Sealing]) -> None:
             packed.uuids([call for _, (_, call, _) in uses]),
             packed.longs([seq for _, (_, _, seq) in uses]),
         )
-    result = link.run(statements.write(tuple(statement.parts)), *statement.parameters)
-    for column, expected in enumerate(statement.counts):
-        if packed.long(result.get_value(0, column) or b"") != expected:
-            raise RowsMoved
-    for approval, seq in batch.approvals:
-        link.run(
-            statements.ADD_APPROVAL,
-            approval.approval_id.bytes,
-            approval.tenant.encode(),
-            approval.call_id.bytes,
-            approval.person.encode(),
-            approval.key_id.encode(),
-            approval.verdict.encode(),
-            packed.texts(approval.roles),
-            approval.statement,
-            approval.signature,
-            packed.moment(approval.not_after_ms),
-            packed.long_bytes(seq),
-        )
+    approvals = [_approval(approval, seq) for approval, seq in batch.approvals]
+    return [(statements.write(tuple(whole.parts)), [*whole.parameters, *whole.counts]), *approvals]
 
 
-def _log(statement: _Statement, sealings: Sequence[Sealing]) -> None:
+def _approval(approval: ApprovalRow, seq: int) -> Statement:
+    return statements.ADD_APPROVAL, [
+        approval.approval_id.bytes,
+        approval.tenant.encode(),
+        approval.call_id.bytes,
+        approval.person.encode(),
+        approval.key_id.encode(),
+        approval.verdict.encode(),
+        packed.texts(approval.roles),
+        approval.statement,
+        approval.signature,
+        packed.moment(approval.not_after_ms),
+        packed.long_bytes(seq),
+    ]
+
+
+def _log(whole: _Parts, sealings: Sequence[Sealing]) -> None:
     entries = [(draft, link) for one in sealings for draft, link in zip(one.drafts, one.sealed.entries, strict=True)]
     sizes = [one.sealed.head.size for one in sealings]
     covered = [one.sealed.head.size for one in sealings for _ in one.drafts]
     checkpoints = [one.sealed.checkpoint for one in sealings]
-    statement.add(
+    whole.add(
         Part.LOG,
         len(sealings),
         packed.texts([draft.tenant for draft, _ in entries]),
@@ -116,11 +111,11 @@ def _log(statement: _Statement, sealings: Sequence[Sealing]) -> None:
     )
 
 
-def _calls(statement: _Statement, rows: Sequence[Row]) -> None:
+def _calls(whole: _Parts, rows: Sequence[Row]) -> None:
     made = [(row, row.made_from) for row in rows if row.made_from is not None]
     moved = [row for row in rows if row.made_from is None]
     if made:
-        statement.add(
+        whole.add(
             Part.CALLS_NEW,
             len(made),
             packed.blobs([row.claim for row, _ in made]),
@@ -146,7 +141,7 @@ def _calls(statement: _Statement, rows: Sequence[Row]) -> None:
             packed.moments([call.keep_until_ms for _, call in made]),
         )
     if moved:
-        statement.add(
+        whole.add(
             Part.CALLS_MOVED,
             len(moved),
             packed.blobs([row.claim for row in moved]),
@@ -167,11 +162,11 @@ def _calls(statement: _Statement, rows: Sequence[Row]) -> None:
         )
 
 
-def _budgets(statement: _Statement, batch: Batch) -> None:
+def _budgets(whole: _Parts, batch: Batch) -> None:
     made = [(key, delta) for key, delta in batch.budgets.items() if delta.is_new]
     moved = [(key, delta) for key, delta in batch.budgets.items() if not delta.is_new]
     if made:
-        statement.add(
+        whole.add(
             Part.BUDGETS_NEW,
             len(made),
             packed.blobs([key for key, _ in made]),
@@ -181,7 +176,7 @@ def _budgets(statement: _Statement, batch: Batch) -> None:
             packed.longs([delta.spent for _, delta in made]),
         )
     if moved:
-        statement.add(
+        whole.add(
             Part.BUDGETS_MOVED,
             len(moved),
             packed.blobs([key for key, _ in moved]),
@@ -190,11 +185,11 @@ def _budgets(statement: _Statement, batch: Batch) -> None:
         )
 
 
-def _holds(statement: _Statement, batch: Batch) -> None:
+def _holds(whole: _Parts, batch: Batch) -> None:
     made = [(place, hold) for place, hold in batch.holds.items() if hold.is_new]
     settled = [(place, hold) for place, hold in batch.holds.items() if not hold.is_new]
     if made:
-        statement.add(
+        whole.add(
             Part.HOLDS_NEW,
             len(made),
             packed.uuids([call for (call, _), _ in made]),
@@ -204,7 +199,7 @@ def _holds(statement: _Statement, batch: Batch) -> None:
             packed.texts([hold.state for _, hold in made]),
         )
     if settled:
-        statement.add(
+        whole.add(
             Part.HOLDS_SETTLED,
             len(settled),
             packed.uuids([call for (call, _), _ in settled]),

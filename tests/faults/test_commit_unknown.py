@@ -49,8 +49,10 @@ def test_lost_answer_to_commit_is_read_back(database: Urls, landed: bool) -> Non
             through.cut_next(landed=landed)
             spending = [acts.intend(row, budgets=[acts.budget(1, 8, name=row.tenant)]) for row in rows]
             intended = await asyncio.gather(*(ledger.commit(act) for act in spending))
+            assert not through.is_armed
             through.cut_next(landed=landed)
             settled = await asyncio.gather(*(ledger.commit(acts.settle(row)) for row in rows))
+            assert not through.is_armed
             return [*intended, *settled]
 
     with proxy.before(database.app) as through:

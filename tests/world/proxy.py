@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-COMMIT = b"Q\x00\x00\x00\x0bcommit\x00"
+COMMIT = b"\x00lockgate_commit\x00"
+"""The writer's COMMIT being bound, behind what it commits."""
 
 
 class Proxy:
@@ -32,6 +33,11 @@ class Proxy:
         """Break the connection at the next COMMIT: after it took effect, or before it reached the server."""
         self._cuts.append(landed)
 
+    @property
+    def is_armed(self) -> bool:
+        """Whether a cut that was asked for has not happened yet."""
+        return bool(self._cuts)
+
     def close(self) -> None:
         self._listener.close()
 
@@ -48,9 +54,12 @@ class Proxy:
                 threading.Thread(target=self._back, args=(server, client), daemon=True).start()
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        end = b""
         with suppress(OSError):
             while data := client.recv(65536):
-                if data.endswith(COMMIT) and self._cuts:
+                is_commit = COMMIT in end + data  # libpq sends by the page, wherever a name happens to end.
+                end = b"" if is_commit else data[-len(COMMIT) :]
+                if is_commit and self._cuts:
                     if self._cuts.pop(0):
                         # The client is gone first: whatever the server answers, nobody hears it.
                         client.shutdown(socket.SHUT_RDWR)

@@ -81,25 +81,29 @@ class Parking:
         await self.supersede(call)
         return self._answers.parked(body, placed)
 
-    async def editors(self, call: Call) -> tuple[str, ...]:
+    async def editors(self, call: Call, held: FullRow | None) -> tuple[str, ...]:
         """
-        Who took part in the versions that this call edits.
+        Who took part in the versions that this call edits, subjects and delegates among them.
 
-        Raises `NotFound`, `Conflict` when the edited call is no longer parked, and `Denied` for an editor who
-        neither asked for it nor is a person with a role.
+        `held` is the row of an edit that is presented again: it ended the call that it names itself. Raises
+        `NotFound`, `Conflict` when the edited call is no longer parked, and `Denied` for an editor who neither asked
+        for it nor is a person with a role.
         """
         if call.edits is None:
             return ()
         edited = await self._records.call(call.principal.tenant, call.edits)
         if edited is None:
             raise NotFound("unknown_call", "`edits` names no call of this tenant")
+        if edited.state is not State.PARKED and held is not None:
+            return ()
         if edited.state is not State.PARKED:
             raise Conflict("call_closed", "only a parked call can be edited", members={"call": call_text(call.edits)})
         requester = orjson.loads(edited.row.requester)
         is_person = call.principal.kind is PrincipalKind.PERSON and bool(call.principal.roles)
         if edited.row.principal != call.principal.reference and not is_person:
             raise Denied("edit_not_allowed", "only the requester or a person with a role edits a call")
-        return tuple(sorted({requester["id"], requester["subject_person"], *requester["editors"]} - {""}))
+        named = {requester[name] for name in ("id", "subject", "subject_person")}
+        return tuple(sorted({*named, *requester["delegates"], *requester["editors"]} - {""}))
 
     async def supersede(self, call: Call) -> None:
         """End the call that this one edited. Another end of it may have come first."""

@@ -33,7 +33,7 @@ types: set-up-dev ## types (mypy, strict)
 imports: set-up-dev ## the import contract (import-linter)
 	@$(PYTHON) -c 'import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())'
 
-bench: set-up-run ## measure; prints a table and writes build/bench.json
+bench: set-up-dev ## measure; prints a table and writes build/bench.json
 	@$(PYTHON) -m tests.load.bench
 
 lock: ## resolve requirements/*.in anew (needs uv)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from admin import arguments, display, signing
+from admin import arguments, display, identities, signing
 from admin.connection import Answered, ask
 from admin.errors import CommandError, Exit
 from admin.identities import Session
@@ -176,6 +176,10 @@ def _give(
     key = signing.key_of(session, key_file)
     parked = ask(session, "GET", f"/v1/calls/{call}")
     found = display.require(parked)
+    if key_file is None:
+        taken = {f"person/{each.get('person')}" for each in found.get("approvals") or ()}
+        session = identities.standing_in(asked.options, session, taken | {str(found.get("principal"))})
+        key = signing.key_of(session, key_file)
     given = found.get("statement")
     if not isinstance(given, Mapping):
         raise CommandError(
@@ -183,6 +187,8 @@ def _give(
             f"`lockgate explain {call}` shows what became of it",
             code=Exit.NO,
         )
+    if session.identity is not None:
+        display.progress(f"signing as {session.identity.name}")
     _confirm(parked, verdict=verdict, is_sure=is_sure or asked.as_json)
     approver = f"person/{session.identity.id}" if session.identity and session.identity.id else ""
     statement = signing.complete(given, approver=approver, key=key, verdict=verdict, reason=reason)

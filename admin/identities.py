@@ -4,6 +4,8 @@ There is no default identity: whoever acts is named, by `--as` or by a token. Na
 
     agent:<id>  person:<id>  role:<role> (the first person who has it), each optionally as <tenant>/agent:<id>
 
+For a signature role:<role> is the first person who has it and neither asked for the call nor has signed already.
+
 Outside development: `--url`, `--tenant`, `--environment` and a token file, or LOCKGATECLI_URL, _TENANT, _ENVIRONMENT,
 _TOKEN_FILE and _KEY_FILE. A token is never an argument: arguments are visible to every user of the machine.
 """
@@ -13,8 +15,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,22 @@ def session(options: Options, *, is_public: bool = False) -> Session:
     if is_public:
         return Session(url=url, environment=environment, tenant=tenant, identity=None)
     raise CommandError("nobody is named to act", f"say --as with one of: {_names(identities(dev))}; or --token-file")
+
+
+def standing_in(options: Options, asked: Session, taken: Collection[str]) -> Session:
+    """
+    The session of somebody who is not among `taken` (`person/<id>`), where `--as role:<role>` leaves the choice.
+
+    Who was named stays, and so does the first of the role when everybody is taken: the gateway says why that is no use.
+    """
+    _, _, role = options.identity.rpartition("role:")
+    if asked.identity is None or not role or "role:" not in options.identity:
+        return asked
+    for identity in identities(development(options.dev_file)):
+        fits = identity.tenant == asked.tenant and role in identity.roles
+        if fits and f"{identity.kind}/{identity.id}" not in taken:
+            return replace(asked, identity=identity)
+    return asked
 
 
 def development(path: Path) -> Mapping[str, Any]:

@@ -102,10 +102,17 @@ class Client:
         return self._http.get(path, headers=headers).content
 
     def governed(
-        self, requester: Person, approvers: Sequence[Person], tool: str, arguments: Mapping[str, Any], reason: str
+        self,
+        requester: Person,
+        approvers: Sequence[Person],
+        tool: str,
+        arguments: Mapping[str, Any],
+        reason: str,
+        *,
+        key: str = "",
     ) -> Answer:
         """A call that needs persons: parked, signed by each of them, presented again."""
-        key = secrets.token_hex(16)
+        key = key or secrets.token_hex(16)
         parked = self.call(requester.token, tool, arguments, reason=reason, key=key)
         if parked.status != 202:
             return parked

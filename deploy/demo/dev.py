@@ -14,8 +14,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from deploy.demo.cast import AUDIENCE, ISSUER, TENANTS, Cast
-from deploy.demo.client import Client
+from deploy.demo.backoffice.launch import StartFailed
+from deploy.demo.cast import AUDIENCE, ISSUER, TENANTS, Agent, Cast
+from deploy.demo.client import Answer, Client
+from deploy.demo.homes import Busy, alone
 from deploy.demo.world import ENVIRONMENT, ROOT, Gateway, GatewayFailed, World
 from gateway.storage.cluster import ClusterFailed
 from gateway.storage.places import UnfitPlace, home_for
@@ -33,41 +35,33 @@ def main() -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    origins = tuple(json.loads(os.environ.get("LOCKGATE_DEV_LOOPBACK_ORIGINS", "[]")))
+    home = home_for(ROOT, "dev")
     try:
-        _say("starting database, business and gateway; the first start proves the base bundle")
-        with World.start(home_for(ROOT, "dev"), port=PORT, loopback_origins=origins) as world:
-            gateway = _start(world)
-            seed(world.cast, gateway.url)
-            write(world, gateway)
-            _say(_next_steps(gateway.url))
-            while not ended.wait(0.5):
-                if gateway.process.poll() is not None:
-                    _say(f"the gateway ended; its log is {gateway.log}")
-                    return 1
-    except (ClusterFailed, UnfitPlace, GatewayFailed) as error:
-        _say(f"cannot start: {error}")
-        return 1
-    finally:
-        DEV_FILE.unlink(missing_ok=True)
-    return 0
+        # Also keeps a second one from taking the first one's file away.
+        with alone(home):
+            return _run(home, ended)
+    except Busy as error:
+        _say(f"cannot start: {error}\n`make dev` seems to run already: {DEV_FILE} says where")
+    except (ClusterFailed, UnfitPlace, GatewayFailed, StartFailed) as error:
+        _say(f"cannot start: {error}\nits data is in {home}; remove that folder to begin anew")
+    return 1
 
 
 def seed(cast: Cast, url: str) -> None:
-    """Set each agent's level of autonomy, by governed calls that security and founder approve. L1 is the default."""
+    """
+    Set each agent's level of autonomy, by governed calls that security and founder approve. L1 is the default.
+
+    A second start finds its calls executed, and leaves a level alone that somebody has changed since.
+    """
     client = Client(url)
     for tenant in TENANTS:
-        security, founder = cast.person(tenant, "security"), cast.person(tenant, "founder")
         for agent in cast.agents:
             if agent.tenant != tenant or agent.level == 1:
                 continue
-            answer = client.governed(
-                security,
-                [cast.person(tenant, "security", 2), founder],
-                "set_autonomy",
-                {"agent": agent.id, "action": "*", "level": agent.level},
-                "new_agent",
-            )
+            answer = _set_autonomy(client, cast, agent, key=f"seed-{agent.id}-{agent.level}")
+            if answer.status != 200:
+                # A start that was cut short may have left the key with a call that is closed by now.
+                answer = _set_autonomy(client, cast, agent)
             if answer.status != 200:
                 raise GatewayFailed(f"seeding: set_autonomy answered {answer.status} {answer.reason}")
 
@@ -105,6 +99,45 @@ def document(world: World, gateway: Gateway) -> dict[str, Any]:
     }
 
 
+def _run(home: Path, ended: threading.Event) -> int:
+    _say("starting database, business and gateway; the first start proves the base bundle")
+    try:
+        with World.start(home, port=PORT, loopback_origins=_loopback_origins()) as world:
+            gateway = _start(world)
+            seed(world.cast, gateway.url)
+            write(world, gateway)
+            _say(_next_steps(gateway.url, home))
+            while not ended.wait(0.5):
+                if gateway.process.poll() is not None:
+                    _say(f"the gateway ended; its log is {gateway.log}")
+                    return 1
+                if world.business.process.poll() is not None:
+                    _say("the business ended: calls find no tool any more")
+                    return 1
+            _say("ending; the data stays, and the next start goes on with it")
+    finally:
+        DEV_FILE.unlink(missing_ok=True)
+    return 0
+
+
+def _loopback_origins() -> tuple[str, ...]:
+    text = os.environ.get("LOCKGATE_DEV_LOOPBACK_ORIGINS", "[]")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise GatewayFailed('LOCKGATE_DEV_LOOPBACK_ORIGINS: expected a list like ["http://127.0.0.1:9000"]')
+    return tuple(found)
+
+
+def _set_autonomy(client: Client, cast: Cast, agent: Agent, key: str = "") -> Answer:
+    officers = cast.person(agent.tenant, "security", 2), cast.person(agent.tenant, "founder")
+    arguments = {"agent": agent.id, "action": "*", "level": agent.level}
+    security = cast.person(agent.tenant, "security")
+    return client.governed(security, officers, "set_autonomy", arguments, "new_agent", key=key)
+
+
 def _start(world: World) -> Gateway:
     try:
         return world.gateway()
@@ -115,17 +148,24 @@ def _start(world: World) -> Gateway:
         return world.gateway(port=0)
 
 
-def _next_steps(url: str) -> str:
-    lockgate = Path(sys.executable).parent / "python -m admin"
-    shown = lockgate.relative_to(ROOT) if lockgate.is_relative_to(ROOT) else lockgate
+def _next_steps(url: str, home: Path) -> str:
     return "\n".join(
         (
-            f"gateway on {url}, described in build/dev.json; end it with Ctrl-C. Try, in another terminal:",
-            f"  {shown} call get_order order_id=ord_1001 --as role:operator",
-            f"  {shown} call issue_refund order_id=ord_1001 amount_cents=1250 --as role:finance",
-            f"  {shown} call issue_refund order_id=ord_1002 amount_cents=20000 --as agent:agent-l2",
+            f"gateway on {url}, described in build/dev.json; data and logs in {home}",
+            "End it with Ctrl-C. Try in another terminal: a read, a refund, and one that finance has to sign.",
+            f"  {_lockgate()} call get_order order_id=ord_1001 --as role:operator",
+            f"  {_lockgate()} call issue_refund order_id=ord_1001 amount_cents=1250 --as agent:agent-l2",
+            f"  {_lockgate()} call issue_refund order_id=ord_1002 amount_cents=20000 --as agent:agent-l2",
         )
     )
+
+
+def _lockgate() -> str:
+    """The command as a reader of the clone would type it."""
+    command = Path(sys.executable).parent / "lockgate"
+    if not command.exists():
+        return "python -m admin"
+    return str(command.relative_to(ROOT) if command.is_relative_to(ROOT) else command)
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A data home that begins empty, for one process at a time."""
+"""Data homes for one process at a time; some of them begin empty."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ class Busy(Exception):
 
 
 @contextmanager
-def fresh(home: Path) -> Iterator[None]:
-    """
-    Empty `home` for the body, and remove it when the body went well; after a fault it is left to be looked at.
-
-    Raises `Busy` while another process is inside.
-    """
+def alone(home: Path) -> Iterator[None]:
+    """Keep every other process out of `home` during the body. Raises `Busy` while one is inside."""
     places.prepare(home.parent, places.account("nobody"))
     with _locked(home.with_name(home.name + ".lock"), seconds=0):
+        yield
+
+
+@contextmanager
+def fresh(home: Path) -> Iterator[None]:
+    """As `alone`, with an empty `home`; removed when the body went well, left to be looked at otherwise."""
+    with alone(home):
         _remove(home)
         yield
         _remove(home)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.demo.homes import Busy, alone, fresh
 from deploy.demo.world import ROOT
 from gateway.storage.places import PASSABLE
 
@@ -85,3 +86,36 @@ def test_what_the_demonstration_left_verifies_again(told: subprocess.CompletedPr
     ]
 
     assert statuses == [0, 1], told.stdout
+
+
+def test_a_home_is_for_one_at_a_time(short_directory: Path) -> None:
+    """
+    Who starts a second demonstration, or a second `make dev`, is told so, and takes nothing away from the first.
+    """
+    home = short_directory / "alone"
+
+    with fresh(home):
+        home.mkdir()
+        with pytest.raises(Busy, match="another process holds"), alone(home):
+            pass
+        assert home.exists()
+
+
+def test_a_home_begins_empty_and_is_kept_only_after_a_fault(short_directory: Path) -> None:
+    """
+    What a demonstration leaves behind is gone, unless it failed: then somebody wants to look at it.
+    """
+    home = short_directory / "fresh"
+
+    def fail() -> None:
+        home.mkdir()
+        raise FileNotFoundError
+
+    with pytest.raises(FileNotFoundError), fresh(home):
+        fail()
+    kept = home.exists()
+    with fresh(home):
+        found = home.exists()
+        home.mkdir()
+
+    assert (kept, found, home.exists()) == (True, False, False)

@@ -10,6 +10,7 @@ import uvicorn
 import uvloop
 
 from gateway.app import gateway
+from gateway.doors.connections import Connection
 from gateway.errors import Misconfigured
 from gateway.logs import configure, log
 from gateway.settings import Settings, read
@@ -20,7 +21,6 @@ from gateway.storage.places import UnfitPlace
 from gateway.storage.startup import UnsafeDatabase
 
 STOP_SECONDS = 20  # What is in flight is answered; deadlines are shorter than this.
-HEADER_BYTES_MAX = 32 * 1024
 _REFUSED = (Misconfigured, UnsafeDatabase, LogSetBack, ClusterFailed, UnfitPlace, DatabaseUnavailable)
 
 
@@ -45,7 +45,8 @@ async def serve(settings: Settings) -> None:
                 host=settings.host,
                 port=settings.port,
                 loop="none",
-                http="httptools",
+                http=Connection,
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -53,7 +54,6 @@ async def serve(settings: Settings) -> None:
                 date_header=False,
                 proxy_headers=False,  # No header says who asks, from where, or in whose name.
                 timeout_graceful_shutdown=STOP_SECONDS,
-                h11_max_incomplete_event_size=HEADER_BYTES_MAX,
             )
         )
         loop = asyncio.get_running_loop()

@@ -143,6 +143,11 @@ def _call(
     )
 
 
+def correlation_shown(text: str | None) -> str:
+    """A correlation id as a log may show it; empty for none, and for text that is no such id."""
+    return text if text is not None and _CORRELATION.fullmatch(text) else ""
+
+
 def call_text(call_id: UUID) -> str:
     """The id as clients see it; it is the effect id too."""
     return "call_" + call_id.hex

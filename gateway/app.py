@@ -377,8 +377,9 @@ def _app(door: CallDoor, inside: Inside, policies: Policies) -> FastAPI:
     app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_exception_handler(HTTPException, unrouted)
     app.router.routes.append(documents.call_route(door))
-    app.include_router(Routes(inside).router())
-    app.openapi = lambda: documents.openapi(app, policies)  # type: ignore[method-assign]
+    describe = partial(documents.openapi, app, policies)
+    app.include_router(Routes(inside, describe).router())
+    app.openapi = describe  # type: ignore[method-assign]
     return app
 
 

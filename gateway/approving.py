@@ -87,8 +87,7 @@ class Approving:
         )
         payload = {"statement": signed.statement.document(), "signature": signed.signature}
         if verdict is Verdict.REJECT:
-            feedback = self._redactor.text(signed.statement.reason, tenant=principal.tenant)
-            rejection = Rejection(approval=approval, feedback=feedback, payload=payload)
+            rejection = Rejection(approval=approval, feedback=signed.statement.reason, payload=payload)
             ended = await self._parking.close(
                 row, State.REJECTED, by=principal.reference, reason="rejected", rejection=rejection
             )
@@ -107,6 +106,8 @@ class Approving:
         if row is None:
             raise NotFound("unknown_call", "no call of this tenant")
         if row.row.principal != principal.reference:
+            if principal.kind is PrincipalKind.AGENT:
+                raise NotFound("unknown_call", "no call of this tenant")  # as for every call that it may not see
             raise Denied("not_the_requester", "only the requester cancels a call")
         if row.state is not State.PARKED:
             raise _closed(call_id, row.state)
@@ -141,6 +142,9 @@ class Approving:
             statement = statements.parse(document["statement"])
         except EvidenceError as error:
             raise BadRequest("statement_malformed", str(error), status=422) from error
+        if self._redactor.text(statement.reason, tenant=principal.tenant) != statement.reason:
+            # It is signed, so the log can only keep it as it is.
+            raise BadRequest("reason_sensitive", "the reason holds personal data or a secret", status=422)
         self._require_this_call(principal, row, statement, verdict)
         await self._require_outsider(principal, row)
         public = await self._people.key(principal.tenant, principal.id, statement.key)

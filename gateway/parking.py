@@ -36,7 +36,7 @@ class Rejection:
 
     approval: ApprovalRow
     feedback: str
-    """The reason in the approver's words, redacted; the requester reads it."""
+    """The reason in the approver's words; the requester reads it."""
     payload: Mapping[str, Any]
 
 

@@ -131,7 +131,10 @@ def _planned(fields: Sequence[Field], hidden: frozenset[Label]) -> _Plan:
     shown = [field for field in fields if field.label not in hidden]
     return _Plan(
         hidden=frozenset(field.name for field in fields if field.label in hidden),
-        texts=frozenset(field.name for field in shown if field.kind is Kind.TEXT),
+        # Whoever may see personal data sees them whole; patterns are for text that should hold none.
+        texts=frozenset(
+            field.name for field in shown if field.kind is Kind.TEXT and field.label not in _HIDDEN_IN_RECORDS
+        ),
         nested={field.name: field.fields for field in shown if field.kind in (Kind.RECORD, Kind.LIST)},
         names=frozenset(field.name for field in fields),
     )

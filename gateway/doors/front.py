@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from gateway.activation import SYSTEM
+from gateway.admission import correlation_shown
 from gateway.answers import Reply
 from gateway.doors.messages import (
     Receive,
@@ -105,7 +106,7 @@ def _log(status: int, reason: str, document: Mapping[str, Any], incoming: Incomi
         status=status,
         reason=reason,
         call=document.get("call", ""),
-        correlation_id=incoming.headers.get("x-correlation-id", ""),
+        correlation_id=correlation_shown(incoming.headers.get("x-correlation-id")),
     )
 
 

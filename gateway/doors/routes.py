@@ -6,7 +6,7 @@ whatever its answer is.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,8 +97,9 @@ Route = Callable[[Asked], Awaitable[Reply | Response]]
 class Routes:
     """Builds the router."""
 
-    def __init__(self, inside: Inside) -> None:
+    def __init__(self, inside: Inside, description: Callable[[], Mapping[str, Any]]) -> None:
         self._in = inside
+        self._description = description
         self._hosts = frozenset(inside.settings.allowed_hosts)
 
     def router(self) -> APIRouter:
@@ -119,6 +120,7 @@ class Routes:
             ("POST", "/v1/bundles", self._upload_bundle, self._in.settings.bundle_bytes_max),
             ("GET", "/v1/audit/entries", self._entries, None),
             ("GET", "/v1/audit/export", self._export, None),
+            ("GET", "/openapi.json", self._openapi, None),
         ]
         for method, path, route, bytes_max in routes:
             router.add_api_route(
@@ -196,7 +198,7 @@ class Routes:
                     principal.tenant if principal else "system",
                     fault.reason,
                     principal=principal.reference if principal else None,
-                    call=call if principal else None,
+                    call=call if principal and fault.status != NotFound.status else None,
                 )
             )
         return _Answer(lambda send: send_fault(send, fault))
@@ -270,6 +272,9 @@ class Routes:
             media_type="application/jsonl",
             headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
         )
+
+    async def _openapi(self, asked: Asked) -> Reply:
+        return Reply(status=200, document=self._description())
 
     async def _checkpoint(self, request: Request) -> Reply:
         return await self._in.auditing.checkpoint(request.query_params.get("tenant", ""))

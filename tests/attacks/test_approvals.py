@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from deploy.demo.cast import AUDIENCE, ISSUER, Person
+from deploy.demo.cast import Person
 from deploy.demo.client import Answer, signed
 from proofs import signatures
 from proofs.keys import PrivateKey
-from tests.world.stories import AGENT_TOOLS, Parked, Story, eventually
+from tests.world.stories import Parked, Story, eventually
 
 PARALLEL = 100
 
@@ -30,17 +30,6 @@ def verdict(person: Person, parked: Parked, environment: str = "dev", **changed:
 def hand_in(parked: Parked, person: Person, document: Any, where: str = "approvals") -> Answer:
     """Hand a verdict in with that person's token."""
     return parked.story.client.request("POST", f"/v1/calls/{parked.call}/{where}", person.token, body=document)
-
-
-def delegated(story: Story, chain: list[str], subject: str) -> str:
-    """A token of an agent that acts for a subject through a chain of delegates, outermost first."""
-    act: dict[str, Any] | None = None
-    for actor in reversed(chain):
-        act = {"sub": actor} if act is None else {"sub": actor, "act": act}
-    issuer = story.world.cast.issuer
-    now = int(time.time())
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + 600, "jti": secrets.token_hex(8), "sub": subject}
-    return issuer._mint({**claims, "tenant": "acme", "kind": "agent", "tools": AGENT_TOOLS, "act": act}, subject, 600)
 
 
 def test_a_parked_call_is_approved_presented_again_and_runs_once(story: Story) -> None:
@@ -272,7 +261,7 @@ def test_no_delegate_of_a_chain_approves(story: Story) -> None:
     E04: every actor of a delegation chain is excluded, and so is the subject at its end.
     """
     subject, delegate = story.hire("finance"), story.hire("finance")
-    parked = story.parked_refund(delegated(story, ["agent-chained", delegate.id], subject.id), cents=1_000)
+    parked = story.parked_refund(story.delegated(["agent-chained", delegate.id], subject.id), cents=1_000)
 
     answers = [story.client.approve(person, parked.answer) for person in (subject, delegate)]
 
@@ -531,110 +520,6 @@ def test_of_racing_verdicts_the_first_committed_wins(story: Story) -> None:
         assert won[0].document["status"] == state
         assert {answer.status for answer in answers if answer not in won} == {409}
         assert len(story.effects(parked.call)) == (1 if state == "executed" else 0)
-
-
-def test_an_edit_is_a_new_request_with_its_own_decision(story: Story) -> None:
-    """
-    E10: an edit beyond the policy is refused and leaves the parked call; one within it parks anew and closes the old.
-    """
-    parked, editor = story.parked_refund(), story.hire("finance")
-    too_much = story.refund(editor.token, parked.order, 90_000_000, edits=parked.call)
-    still = story.client.get(f"/v1/calls/{parked.call}", parked.token).document["status"]
-
-    edited = story.refund(editor.token, parked.order, 5_500, edits=parked.call)
-    after = story.client.get(f"/v1/calls/{parked.call}", parked.token).document
-
-    assert too_much.status == 403
-    assert still == "parked"
-    assert edited.status == 202
-    assert edited.call != parked.call
-    assert (after["status"], after["reason"]) == ("cancelled", "edited")
-
-
-def test_an_approval_of_the_old_version_is_none_of_the_edit(story: Story) -> None:
-    """
-    E10: what was approved before the edit counts neither for the edit nor for the old arguments any more.
-    """
-    parked, editor = story.parked_refund(), story.hire("finance")
-    approval, key = parked.approved_by(story.person("finance", 2)), secrets.token_hex(8)
-    edited = story.refund(editor.token, parked.order, 5_500, key=key, edits=parked.call)
-
-    new = story.refund(editor.token, parked.order, 5_500, key=key, approvals=[approval])
-    old = parked.present(approval)
-
-    assert edited.status == 202
-    assert (new.status, new.reason) == (403, "approval_mismatch")
-    assert (old.status, old.reason) == (409, "call_closed")
-    assert story.effects_on(parked.order) == []
-
-
-def test_an_edit_is_presented_again_as_it_was_sent(story: Story) -> None:
-    """
-    E10: the approved edit runs when the editor sends the same body again, the `edits` member included.
-    """
-    parked, editor, key = story.parked_refund(), story.hire("finance"), secrets.token_hex(8)
-    edited = story.refund(editor.token, parked.order, 5_500, key=key, edits=parked.call)
-    approval = str(story.client.approve(story.person("finance", 2), edited).document["approval"])
-
-    done = story.refund(editor.token, parked.order, 5_500, key=key, edits=parked.call, approvals=[approval])
-
-    assert (done.status, done.document.get("status")) == (200, "executed")
-    assert [line["arguments"]["amount_cents"] for line in story.effects_on(parked.order)] == [5_500]
-
-
-def test_nobody_who_took_part_in_an_edit_approves_it(story: Story) -> None:
-    """
-    E10: neither the editor nor the first requester approves the edited call, also after a second edit.
-    """
-    asked, editor, second = story.hire("finance"), story.hire("finance"), story.hire("finance")
-    parked = story.parked_refund(asked.token)
-    edited = story.refund(editor.token, parked.order, 5_500, edits=parked.call)
-    again = story.refund(second.token, parked.order, 5_600, edits=edited.call)
-
-    answers = [story.client.approve(person, again) for person in (asked, editor, second)]
-
-    assert again.status == 202
-    assert [(answer.status, answer.reason) for answer in answers] == [(403, "approver_excluded")] * 3
-    assert story.client.approve(story.person("finance", 2), again).status == 201
-
-
-def test_a_person_behind_an_agent_does_not_approve_the_edit_of_its_call(story: Story) -> None:
-    """
-    E10: subject and delegates of the first version stay excluded from the edited one.
-    """
-    subject, delegate, editor = story.hire("finance"), story.hire("finance"), story.hire("finance")
-    parked = story.parked_refund(delegated(story, ["agent-edited", delegate.id], subject.id), cents=1_000)
-    edited = story.refund(editor.token, parked.order, 5_500, edits=parked.call)
-
-    answers = [story.client.approve(person, edited) for person in (subject, delegate)]
-
-    assert edited.status == 202
-    assert [(answer.status, answer.reason) for answer in answers] == [(403, "approver_excluded")] * 2
-
-
-def test_an_edit_needs_something_to_edit(story: Story) -> None:
-    """
-    E10: an unknown call, a closed one, another tenant's, or an editor without a role is refused, and nothing parks.
-    """
-    closed, foreign = story.parked_refund(), story.parked_refund(tenant="globex")
-    story.client.request("POST", f"/v1/calls/{closed.call}/cancel", closed.token)
-    editor, order = story.person("finance", 2), story.order(6_000)
-
-    answers = [
-        story.refund(editor.token, order, 5_500, edits="call_" + "0" * 32),
-        story.refund(editor.token, order, 5_500, edits=foreign.call),
-        story.refund(editor.token, order, 5_500, edits=closed.call),
-        story.refund(story.agent(1).token, order, 5_500, edits=story.parked_refund().call),
-        story.refund(editor.token, order, 5_500, edits="everything"),
-    ]
-
-    assert [(answer.status, answer.reason) for answer in answers] == [
-        (404, "unknown_call"),
-        (404, "unknown_call"),
-        (409, "call_closed"),
-        (403, "edit_not_allowed"),
-        (422, "edits_malformed"),
-    ]
 
 
 def test_a_budget_consumed_meanwhile_refuses_the_approved_call(story: Story) -> None:

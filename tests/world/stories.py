@@ -81,6 +81,14 @@ class Story:
             self.govern("set_autonomy", {"agent": name, "action": "*", "level": level}, "new_agent", tenant)
         return Agent(tenant=tenant, id=name, level=level, token=token)
 
+    def delegated(self, chain: Sequence[str], subject: str) -> str:
+        """A token of an agent that acts for a subject of acme through delegates, outermost first."""
+        act: dict[str, Any] | None = None
+        for actor in reversed(chain):
+            act = {"sub": actor} if act is None else {"sub": actor, "act": act}
+        claims = {"tenant": "acme", "kind": "agent", "tools": AGENT_TOOLS, "act": act}
+        return self.world.cast.issuer._mint(claims, subject, 600)
+
     def refund(
         self, token: str, order: str, cents: int, *, key: str = "", approvals: Sequence[str] = (), **members: Any
     ) -> Answer:

@@ -1,0 +1,191 @@
+"""Personal data and secrets: whoever need not see them meets a token, and no log, entry or metric holds them raw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deploy.demo.client import Answer
+from tests.world.stories import Story, eventually
+
+PERSONAL = ("display_name", "email", "phone")
+COLUMNS = {"display_name": "name", "email": "email", "phone": "phone"}
+CANARIES = {
+    "email": "canary.person@mail.example",
+    "phone": "+49 30 901820 77",
+    "card": "4111 1111 1111 1111",
+    "token": "sk_live_51HxCanaryCanary99",
+    "password": "password: hunter2canary",
+}
+
+
+def look(story: Story, token: str, user: str) -> Answer:
+    """A look at a user's account."""
+    answer = story.client.call(token, "get_user_360", {"user_id": user})
+    assert answer.status == 200, answer.document
+    return answer
+
+
+def user(story: Story, number: int = 0) -> dict[str, Any]:
+    """A user as the business knows them."""
+    return story.state("users")[number]
+
+
+def everything_kept(story: Story) -> str:
+    """The gateway's log, its figures, and the audit exports of all tenants, as one text."""
+    log = story.world.gateways[0].log.read_text(encoding="utf-8")
+    exports = [
+        story.client.text("/v1/audit/export", story.person("auditor", 1, tenant).token).decode()
+        for tenant in ("acme", "globex", "system")
+    ]
+    return "\n".join([log, story.client.text("/metrics").decode(), *exports])
+
+
+@pytest.mark.parametrize("role", ["finance", "growth", "commerce", "sre", "security", "founder", "auditor"])
+def test_a_role_that_need_not_know_sees_tokens(story: Story, role: str) -> None:
+    """
+    H01: name, e-mail and phone of a user are tokens for every role but operator and safety.
+    """
+    known = user(story)
+
+    result = look(story, story.person(role).token, known["id"]).document["result"]
+
+    assert result["user_id"] == known["id"]
+    assert all(result[name].startswith("tok_") for name in PERSONAL)
+    assert all(str(known[COLUMNS[name]]) not in str(result) for name in PERSONAL)
+
+
+def test_an_agent_sees_no_personal_data(story: Story) -> None:
+    """
+    H01: for an agent of any level personal data are tokens, what is internal is not.
+    """
+    known = user(story)
+
+    results = [
+        look(story, story.world.cast.agent("acme", level).token, known["id"]).document["result"] for level in range(4)
+    ]
+
+    assert all(result[name].startswith("tok_") for result in results for name in PERSONAL)
+    assert all(result["state"] in {"active", "banned", "closed"} for result in results)
+
+
+@pytest.mark.parametrize("role", ["operator", "safety"])
+def test_a_role_that_needs_to_know_sees_it(story: Story, role: str) -> None:
+    """
+    H01: operator and safety see the person; a secret is shown to nobody.
+    """
+    known = user(story)
+
+    result = look(story, story.person(role).token, known["id"]).document["result"]
+
+    assert result["email"] == known["email"]
+    assert result["payment_token"] != known["payment_token"]
+
+
+def test_tokens_match_within_a_tenant_and_never_across(story: Story) -> None:
+    """
+    H04: one value has one token in a tenant, another in the next, and none is the value's plain digest.
+    """
+    first, second = (user(story, number) for number in (0, 1))
+    agent = story.world.cast.agent("acme", 1).token
+
+    seen = [look(story, agent, each["id"]).document["result"]["email"] for each in (first, first, second)]
+
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_reading_leaves_no_personal_data_behind(story: Story) -> None:
+    """
+    H01: after everybody looked at a user, neither log nor figures nor export hold name, e-mail, phone or secret.
+    """
+    known = user(story, 7)
+    for person in story.world.cast.people:
+        if person.tenant == "acme":
+            look(story, person.token, known["id"])
+
+    kept = everything_kept(story)
+
+    assert [name for name in ("name", "email", "phone", "payment_token") if str(known[name]) in kept] == []
+
+
+@pytest.mark.parametrize("canary", CANARIES)
+def test_free_text_is_scanned_before_it_is_kept(story: Story, canary: str) -> None:
+    """
+    H01: personal data and secrets in a reason, a remark or a rejection are in no log, entry or export, nor read back.
+    """
+    value = CANARIES[canary]
+    text = f"the customer said {value} on the line"
+    parked = story.parked_refund()
+    path = f"/v1/calls/{parked.call}"
+
+    remark = story.client.request("POST", f"{path}/feedback", parked.token, body={"text": text})
+    killed = story.client.call(
+        story.person("operator").token,
+        "engage_kill",
+        {"scope": "agent", "target": f"agent-canary-{canary}", "reason": text},
+        reason="drill",
+    )
+    rejected = story.client.approve(story.person("finance", 2), parked.answer, verdict="reject", reason=text)
+    told = story.client.get(path, parked.token)
+
+    assert (remark.status, killed.status) == (201, 200)
+    assert rejected.status == 422
+    assert rejected.reason == "reason_sensitive"
+    assert value not in str(told.document)
+    assert value not in everything_kept(story)
+
+
+@pytest.mark.parametrize("canary", CANARIES)
+def test_what_is_sent_in_the_wrong_place_is_not_kept_either(story: Story, canary: str) -> None:
+    """
+    H01: values in keys, headers, paths, unknown members and malformed bodies appear in no answer and no record.
+    """
+    value = CANARIES[canary]
+    token = story.person("finance").token
+    order = story.order()
+
+    answers = [
+        story.refund(token, value, 1_000),
+        story.client.call(token, value, {}),
+        story.refund(token, order, 1_000, note=value),
+        story.client.call(token, "get_order", {"order_id": order, "email": value}),
+        story.client.call(token, "get_order", {"order_id": order}, headers={"X-Correlation-Id": f"{value} {value}"}),
+        story.client.request("POST", "/v1/calls", token, body=f'{{"tool": "{value}"'.encode()),
+        story.client.get(f"/v1/tools/{value}", token),
+        story.client.get(f"/v1/calls/{value}?wait={value}", token),
+        story.client.get("/v1/tools", value.replace("+", "")),
+    ]
+
+    assert all(400 <= answer.status < 500 for answer in answers), [answer.status for answer in answers]
+    assert all(value not in str(answer.document) for answer in answers)
+    assert value not in everything_kept(story)
+
+
+def test_a_replay_shows_what_the_reader_may_see_now(story: Story) -> None:
+    """
+    H07: a stored answer is redacted by the rights of whoever reads it, now.
+    """
+    operator = story.hire("operator")
+    known = user(story, 3)
+    key = "replayed-for-fewer-rights"
+    arguments = {"user_id": known["id"]}
+    done = story.client.call(
+        operator.token, "revoke_push_tokens", arguments, reason="account_takeover_suspected", key=key
+    )
+    assert done.status in {200, 422}, done.document
+
+    seen = story.client.get(f"/v1/calls/{done.call}", story.token(operator.id, [])) if done.status == 200 else None
+
+    assert seen is None or seen.status in {200, 404}
+
+
+def test_nothing_of_the_settings_is_shown(story: Story) -> None:
+    """
+    H06: figures, health and unknown pages name no key, path or address of the database.
+    """
+    pages = [story.client.text(path).decode() for path in ("/metrics", "/healthz", "/readyz", "/debug", "/v1/keys")]
+    secrets = [str(story.world.home), story.world.cast.bundle_key.text, "postgres", "password"]
+
+    assert [secret for secret in secrets for page in pages if secret in page] == []
+    assert eventually(lambda: story.client.get("/readyz").status == 200)

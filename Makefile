@@ -1,7 +1,7 @@
 # `make` alone prints the targets. Every target that runs Python makes .venv first, from a hash-pinned lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format lint types imports bench lock clean set-up-run set-up-dev
+.PHONY: help demo dev test check format lint types imports bench faults lock clean set-up-run set-up-dev
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -n 2
@@ -35,6 +35,10 @@ imports: set-up-dev ## the import contract (import-linter)
 
 bench: set-up-dev ## measure; prints a table and writes build/bench.json
 	@$(PYTHON) -m tests.load.bench
+
+faults: export FAULT_ROUNDS ?= 5
+faults: set-up-dev ## kill -9 around every stage, again and again; prints a table and writes build/faults.json
+	@$(PYTHON) -m tests.faults.kill_points
 
 lock: ## resolve requirements/*.in anew (needs uv)
 	@for lock in run dev; do uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \

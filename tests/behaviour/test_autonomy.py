@@ -1,0 +1,184 @@
+"""How far agents go alone: each level of autonomy against each class of effect and risk, as the table of tools says."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from deploy.demo.client import Answer
+from tests.world.stories import REASON, Story
+
+RUNS = "executed"
+REFUSED = "refused"
+
+EXPECTED = {
+    # tool: (arguments, reason): what L0, L1, L2, L3 meet; a role: parked for it
+    "friction": (REFUSED, "operator", RUNS, RUNS),
+    "flag to a few": (REFUSED, "sre", RUNS, RUNS),
+    "flag to most": (REFUSED, "sre", "sre", "sre"),
+    "refund, small": (REFUSED, "finance", RUNS, RUNS),
+    "refund, large": (REFUSED, "finance", "finance", "finance"),
+    "refund, huge": (REFUSED, REFUSED, REFUSED, REFUSED),
+    "ban": (REFUSED, "safety", "safety", "safety"),
+    "remove": (REFUSED, "safety", "safety", "safety"),
+    "payout": (REFUSED, REFUSED, REFUSED, REFUSED),
+    "read": (RUNS, RUNS, RUNS, RUNS),
+}
+
+
+def asked(story: Story, what: str) -> tuple[str, dict[str, Any], str]:
+    """Tool, arguments and reason code of a line of the table."""
+    soon = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    match what:
+        case "friction":
+            arguments = {"target": "usr_1050", "friction_type": "captcha", "expires_at": soon}
+            return "apply_friction", arguments, "spam_suspected"
+        case "flag to a few":
+            return "toggle_feature_flag", _flag(30), "experiment"
+        case "flag to most":
+            return "toggle_feature_flag", _flag(80), "experiment"
+        case "ban":
+            return "ban_user", {"user_id": "usr_1051", "duration_days": 3}, "spam"
+        case "remove":
+            return "remove_content", {"content_id": "cnt_1050"}, ""
+        case "payout":
+            return "release_payout", {"creator_id": "crt_1001", "amount_cents": 100}, ""
+        case "read":
+            return "get_order", {"order_id": "ord_1001"}, ""
+        case _:
+            cents = {"small": 1_000, "large": 6_000, "huge": 60_000}[what.rpartition(" ")[2]]
+            return "issue_refund", {"order_id": story.order(cents), "amount_cents": cents}, REASON
+
+
+def _flag(percent: int) -> dict[str, Any]:
+    return {"flag_key": "creator_tips", "value": True, "rollout_percent": percent}
+
+
+def outcome(answer: Answer) -> str:
+    """What the agent met."""
+    if answer.status == 202:
+        return "+".join(need["role"] for need in answer.document["needs"])
+    return REFUSED if answer.status == 403 else str(answer.document.get("status"))
+
+
+@pytest.mark.parametrize("what", EXPECTED)
+def test_each_level_goes_as_far_as_the_table_says(story: Story, what: str) -> None:
+    """
+    L0 observes, L1 suggests, L2 does what is reversible or routine, L3 also what is approved; R3 is for people.
+    """
+    tool, arguments, reason = asked(story, what)
+    agents = [story.agent(level) for level in range(4)]
+    codes = story.client.get(f"/v1/tools/{tool}", agents[0].token).document["reason_codes"]
+
+    met = []
+    for agent in agents:
+        tool, arguments, reason = asked(story, what)
+        answer = story.client.call(agent.token, tool, arguments, reason=reason or codes[0])
+        met.append(outcome(answer))
+        if outcome(answer) not in {RUNS, "read"}:
+            assert story.effects(answer.document.get("call", "")) == []
+
+    assert tuple(met) == EXPECTED[what]
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_what_is_parked_runs_with_the_tables_approval(story: Story, level: int) -> None:
+    """
+    A parked call of L1, L2 or L3 runs once somebody of the table's role has approved it, and only then.
+    """
+    agent = story.agent(level)
+    parked = story.parked_refund(agent.token, cents=6_000)
+    early = parked.present()
+
+    done = parked.present(parked.approved_by(story.person("finance", 2)))
+
+    assert early.status == 202
+    assert (done.status, done.document["status"]) == (200, "executed")
+    assert len(story.effects(parked.call)) == 1
+
+
+def test_a_new_agent_suggests(story: Story) -> None:
+    """
+    An agent of which nobody ever set a level is at L1.
+    """
+    answer = story.refund(story.agent().token, story.order(), 1_000)
+
+    assert (answer.status, answer.document["needs"]) == (202, [{"role": "finance", "persons": 1}])
+
+
+def test_a_level_of_one_action_goes_before_the_level_of_all(story: Story) -> None:
+    """
+    A level set for one tool holds for that tool; the others keep the level set for all.
+    """
+    agent = story.agent(2)
+    story.govern("set_autonomy", {"agent": agent.id, "action": "issue_refund", "level": 0}, "misbehaviour")
+
+    refund = story.refund(agent.token, story.order(), 1_000)
+    flag = story.client.call(agent.token, "toggle_feature_flag", _flag(31), reason="experiment")
+
+    assert (refund.status, refund.reason) == (403, "invariant_violated")
+    assert "autonomy-observe" in [rule["id"] for rule in refund.document["rules"]]
+    assert flag.document["status"] == "executed"
+
+
+def test_many_small_refunds_are_a_large_one(story: Story) -> None:
+    """
+    An agent's routine refunds above 20,000 cents a day in sum are R2: the next one waits for finance.
+    """
+    agent = story.agent(2)
+    run = [story.refund(agent.token, story.order(5_000), 5_000) for _ in range(4)]
+
+    fifth = story.refund(agent.token, story.order(5_000), 1_000)
+
+    assert [answer.document["status"] for answer in run] == ["executed"] * 4
+    assert (fifth.status, fifth.document.get("needs")) == (202, [{"role": "finance", "persons": 1}])
+
+
+def test_level_four_is_reserved(story: Story) -> None:
+    """
+    No call sets a level above L3 or below L0.
+    """
+    answers = [
+        story.client.call(
+            story.person("security").token,
+            "set_autonomy",
+            {"agent": "agent-x", "action": "*", "level": level},
+            reason="new_agent",
+        )
+        for level in (4, -1)
+    ]
+
+    assert [(answer.status, answer.reason) for answer in answers] == [(422, "contract_violated")] * 2
+
+
+def test_an_agent_keeps_to_its_registration(story: Story) -> None:
+    """
+    A tool that the agent's token does not name is refused at every level, and not shown to it.
+    """
+    agent = story.agent(3)
+    token = story.world.cast.issuer.agent("acme", agent.id, ["get_order"])
+
+    refused = story.refund(token, story.order(), 1_000)
+    shown = story.client.get("/v1/tools", token).document["tools"]
+
+    assert refused.status == 403
+    assert [tool["name"] for tool in shown] == ["get_order"]
+    assert story.client.get("/v1/tools/issue_refund", token).status == 404
+
+
+def test_people_are_not_subject_to_autonomy(story: Story) -> None:
+    """
+    A person's routine refund runs at once; above 5,000 cents finance approves, above 50,000 a founder too.
+    """
+    finance = story.person("finance").token
+
+    small = story.refund(finance, story.order(), 1_000)
+    large = story.refund(finance, story.order(6_000), 6_000)
+    huge = story.refund(finance, story.order(60_000), 60_000, key=secrets.token_hex(8))
+
+    assert small.document["status"] == "executed"
+    assert large.document["needs"] == [{"role": "finance", "persons": 1}]
+    assert "founder" in [need["role"] for need in huge.document["needs"]]

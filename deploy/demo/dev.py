@@ -1,6 +1,8 @@
 """`make dev`: a seeded gateway that keeps running on loopback, and `build/dev.json` to drive it with.
 
-Set `LOCKGATE_DEV_LOOPBACK_ORIGINS` to admit tools of your own that listen on loopback.
+Set `LOCKGATE_DEV_LOOPBACK_ORIGINS` to admit tools of your own that listen on loopback; other `LOCKGATE_` settings reach
+the gateway too. A gateway that is killed is started again on the same address, as a supervisor would. With
+`LOCKGATE_TEST_CRASH=intend:after` it dies at that point of the first call after seeding, and comes back without.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,16 @@ from gateway.storage.cluster import ClusterFailed
 from gateway.storage.places import UnfitPlace, home_for
 
 PORT = 8420
+READY_SECONDS = 120
+STARTS_MAX = 200  # A gateway that cannot stay up is not worth a machine that starts it for ever.
+_OURS = frozenset(
+    f"LOCKGATE_{name}"
+    for name in (
+        *("ENVIRONMENT", "DATA", "PORT", "ISSUERS", "ROOT_KEYS", "BASE_BUNDLE", "ORIGINS", "DEV_LOOPBACK_ORIGINS"),
+        "TEST_CRASH",
+    )
+)
+"""What the world decides for its gateways."""
 DEV_FILE = ROOT / "build" / "dev.json"
 IDS: dict[str, dict[str, str]] = {
     "acme": {"order": "ord_1001", "order_r2": "ord_1002", "order_r3": "ord_1003", "user": "usr_1001"},
@@ -104,13 +117,24 @@ def _run(home: Path, ended: threading.Event) -> int:
     try:
         with World.start(home, port=PORT, loopback_origins=_loopback_origins()) as world:
             gateway = _start(world)
+            _wait_until_ready(gateway)
             seed(world.cast, gateway.url)
+            crash = os.environ.get("LOCKGATE_TEST_CRASH", "")
+            if crash:
+                gateway.stop()
+                gateway = _again(world, gateway, crash=crash)
             write(world, gateway)
             _say(_next_steps(gateway.url, home))
-            while not ended.wait(0.5):
+            starts = 0
+            while not ended.wait(0.2):
                 if gateway.process.poll() is not None:
-                    _say(f"the gateway ended; its log is {gateway.log}")
-                    return 1
+                    starts += 1
+                    if starts > STARTS_MAX:
+                        _say(f"the gateway ended {starts} times; its log is {gateway.log}")
+                        return 1
+                    _say(f"the gateway ended with {gateway.process.returncode}; starting it again")
+                    gateway = _again(world, gateway)
+                    write(world, gateway)
                 if world.business.process.poll() is not None:
                     _say("the business ended: calls find no tool any more")
                     return 1
@@ -140,12 +164,32 @@ def _set_autonomy(client: Client, cast: Cast, agent: Agent, key: str = "") -> An
 
 def _start(world: World) -> Gateway:
     try:
-        return world.gateway()
+        return world.gateway(settings=_given())
     except GatewayFailed as error:
         if "address already in use" not in str(error).lower():
             raise
         _say(f"port {PORT} is taken; using a free one")
-        return world.gateway(port=0)
+        return world.gateway(port=0, settings=_given())
+
+
+def _wait_until_ready(gateway: Gateway) -> None:
+    """After a change of tools or engines the bundle in force is proved again before anything is permitted."""
+    client = Client(gateway.url)
+    for _ in range(READY_SECONDS * 10):
+        if client.get("/readyz").status == 200:
+            return
+        time.sleep(0.1)
+    raise GatewayFailed(f"not ready after {READY_SECONDS} s; its log is {gateway.log}")
+
+
+def _again(world: World, gateway: Gateway, *, crash: str = "") -> Gateway:
+    """A gateway on the address of one that ended, so that whoever waits for it finds it."""
+    return world.gateway(crash=crash, port=int(gateway.url.rpartition(":")[2]), settings=_given())
+
+
+def _given() -> dict[str, str]:
+    """Settings of this process's environment that are the reader's to choose."""
+    return {name: value for name, value in os.environ.items() if name.startswith("LOCKGATE_") and name not in _OURS}
 
 
 def _next_steps(url: str, home: Path) -> str:

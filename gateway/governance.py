@@ -28,7 +28,7 @@ from gateway.tools import PreparedTool
 from proofs import certificates
 from proofs.errors import EvidenceError
 from proofs.keys import PublicKey
-from tool_registry.contracts import Family
+from tool_registry.contracts import Contract, Family
 
 _CHANGES_POLICY = frozenset({"activate_bundle", "register_tool"})
 Reconcile = Callable[[str, Any, Outcome], Awaitable[State | None]]
@@ -44,18 +44,8 @@ class Governance:
         self._clock = clock
 
     def kill_switches(self, call: Call) -> tuple[tuple[str, str, str], ...]:
-        """(tenant, scope, target) of every switch that stops the call. Governance is never stopped: a switch must be
-        releasable.
-        """
-        contract = call.tool.contract
-        if contract.family is Family.GOVERNANCE:
-            return ()
-        tenant = call.principal.tenant
-        scopes = [(SYSTEM, "everything", "*"), (tenant, "tenant", tenant), (tenant, "tenant", "*")]
-        scopes += [(tenant, "tool", contract.name), (tenant, "tool", "*")]
-        if call.principal.kind is PrincipalKind.AGENT:
-            scopes += [(tenant, "agent", call.principal.id), (tenant, "agent", "*")]
-        return tuple(scopes)
+        """(tenant, scope, target) of every switch that stops the call."""
+        return switches(call.principal.tenant, call.principal.reference, call.tool.contract)
 
     def act(self, cleared: Clearance) -> Callable[[Any, int], Mapping[str, Any]] | None:
         """What the settle transaction changes for this call; None where the effect is the tool's."""
@@ -72,6 +62,22 @@ class Governance:
         """Put a new activation into force in this process, at once."""
         if call.tool.contract.connector.act in _CHANGES_POLICY and settled.state is State.EXECUTED:
             await self._reload(call.principal.tenant)
+
+
+def switches(tenant: str, principal: str, contract: Contract) -> tuple[tuple[str, str, str], ...]:
+    """
+    (tenant, scope, target) of every switch that stops a dispatch for that principal.
+
+    Governance is never stopped: a switch must be releasable.
+    """
+    if contract.family is Family.GOVERNANCE:
+        return ()
+    kind, _, name = principal.partition("/")
+    scopes = [(SYSTEM, "everything", "*"), (tenant, "tenant", tenant), (tenant, "tenant", "*")]
+    scopes += [(tenant, "tool", contract.name), (tenant, "tool", "*")]
+    if kind == PrincipalKind.AGENT:
+        scopes += [(tenant, "agent", name), (tenant, "agent", "*")]
+    return tuple(scopes)
 
 
 class _Acts:

@@ -14,13 +14,13 @@ from uuid import UUID
 
 import orjson
 
-from gateway.activation import Policies
+from gateway.activation import SYSTEM, Policies
 from gateway.admission import call_text
 from gateway.clock import Clock
 from gateway.connectors import Dispatch, Outcome
-from gateway.errors import Fault
 from gateway.execution import Connect
-from gateway.ledger import FullRow, LedgerUnavailable, State
+from gateway.governance import switches
+from gateway.ledger import FullRow, State
 from gateway.logs import log
 from gateway.metrics import Metrics
 from gateway.parking import Parking
@@ -29,6 +29,7 @@ from gateway.storage import sweeping
 from gateway.storage.connections import Connection
 from gateway.storage.desk import Desk
 from gateway.storage.records import Records
+from tool_registry.contracts import Contract
 
 BATCH = 50  # Calls per round; a round is short, so a crash repeats little.
 
@@ -60,26 +61,30 @@ class Sweeper:
         self._metrics = metrics
         self._tenants = tenants
         self._lease_ms = lease_ms
+        self._offset = 0
 
     async def run(self, every_seconds: float) -> None:
         """Sweep until cancelled. A round that fails is logged, and tried again."""
         while True:
             try:
                 await self.sweep()
-            except (LedgerUnavailable, Fault) as error:
+            except Exception as error:  # noqa: BLE001 - the outermost loop of this task: without it nothing is swept
                 log().warning("sweep_failed", error=error)
             await asyncio.sleep(every_seconds)
 
     async def sweep(self) -> None:
         """One round."""
-        found = await asyncio.to_thread(self._find)
-        self._metrics.open_intents.set(len(found[0]) + len(found[1]))
-        for row in found[0]:
-            await self._reconcile(row, State.EXECUTING)
-        for row in found[1]:
-            await self._reconcile(row, State.IN_DOUBT)
-        for row in found[2]:
-            await self._parking.close(row, State.EXPIRED, by=row.row.principal, reason="expired")
+        taken, doubtful, overdue = await asyncio.to_thread(self._find)
+        # Those that stay in doubt must not keep the others from being asked about: the next round begins behind them.
+        self._offset = self._offset + BATCH if len(doubtful) == BATCH else 0
+        self._metrics.open_intents.set(len(taken) + len(doubtful))
+        work = [self._reconcile(row, State.EXECUTING) for row in taken]
+        work += [self._reconcile(row, State.IN_DOUBT) for row in doubtful]
+        work += [self._expire(row) for row in overdue]
+        # At once: a tool that does not answer holds up nobody else's call.
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, BaseException):
+                log().warning("sweep_failed", error=result)
 
     async def settle_by_person(self, tenant: str, call_id: UUID, finding: Outcome) -> State | None:
         """A person's finding about an outcome in doubt. The state afterwards; None when there is no such call."""
@@ -95,16 +100,19 @@ class Sweeper:
         def work(connection: Connection) -> Any:
             return (
                 sweeping.take_over(connection, self._tenants, lease_ms=self._lease_ms, limit=BATCH),
-                sweeping.in_doubt(connection, self._tenants, limit=BATCH),
+                sweeping.in_doubt(connection, self._tenants, limit=BATCH, offset=self._offset),
                 sweeping.overdue(connection, self._tenants, limit=BATCH),
             )
 
         found: tuple[tuple[FullRow, ...], tuple[FullRow, ...], tuple[FullRow, ...]] = self._desk.borrow(work)
         return found
 
+    async def _expire(self, row: FullRow) -> None:
+        await self._parking.close(row, State.EXPIRED, by=row.row.principal, reason="expired")
+
     async def _reconcile(self, row: FullRow, state: State) -> None:
         intent = await self._opened(row, state)
-        outcome = await self._find_out(intent)
+        outcome = await self._find_out(intent, row)
         if outcome is None:
             if state is State.IN_DOUBT:
                 return
@@ -114,32 +122,46 @@ class Sweeper:
             self._metrics.reconciled(settled.state.value)
             log().info("call_reconciled", call=call_text(row.row.call_id), state=settled.state.value)
 
-    async def _find_out(self, intent: OpenIntent) -> Outcome | None:
+    async def _find_out(self, intent: OpenIntent, row: FullRow) -> Outcome | None:
         """What the tool itself says; None while that proves nothing."""
         contract = intent.tool.contract
+        if contract.connector.kind == "http" and _tool_digest(row) != contract.digest:
+            # Another version of the tool may be reached elsewhere, and knows nothing of what this one did.
+            return None
         dispatch = Dispatch(
             tenant=intent.tenant,
             tool=intent.tool,
             canonical=intent.canonical,
             effect_id=call_text(intent.call_id),
-            fence=intent.fence,
+            # Above the one that left the doubt, so that a fenced tool refuses it from now on; that of a next intent.
+            fence=row.fence + 1 if row.state is State.IN_DOUBT else row.fence,
             deadline_at_ms=self._clock.now_ms() + contract.deadline_ms,
             correlation=intent.correlation or call_text(intent.call_id),
         )
         connector = self._connect(contract.connector)
         outcome = await connector.status(dispatch)
-        if outcome is not None and outcome.state is State.NOT_DONE and not contract.is_fenced:
-            # The first dispatch may still be under way: only a fenced tool is bound to refuse it when it arrives.
-            outcome = None
-        if (
-            outcome is None
-            and contract.status_path is None
-            and contract.is_idempotent
-            and contract.connector.kind == "http"
-        ):
+        if outcome is not None and outcome.state is State.NOT_DONE:
+            # The first dispatch may still be under way: only a fenced tool is bound to refuse it when it arrives, and
+            # only once its deadline has passed.
+            return outcome if contract.is_fenced and await self._is_late(row, contract) else None
+        is_repeatable = contract.status_path is None and contract.is_idempotent and contract.connector.kind == "http"
+        if outcome is None and is_repeatable and not await self._is_stopped(row, contract):
             again = await connector.execute(dispatch)
-            outcome = again if again.state in (State.EXECUTED, State.FAILED) else None
+            # A refusal now says nothing of what the first dispatch did.
+            outcome = again if again.state is State.EXECUTED else None
         return outcome
+
+    async def _is_late(self, row: FullRow, contract: Contract) -> bool:
+        """Whether every deadline that was given to the tool has passed. A lease that is over outlasted its own."""
+        if row.state is not State.IN_DOUBT:
+            return True
+        left = await self._records.entry(row.row.tenant, row.outcome_seq or 0)
+        return left is None or left.at_ms + contract.deadline_ms + self._lease_ms <= self._clock.now_ms()
+
+    async def _is_stopped(self, row: FullRow, contract: Contract) -> bool:
+        """Whether a kill switch stands against dispatching the call again."""
+        stopping = switches(row.row.tenant, row.row.principal, contract)
+        return await self._desk.ask([row.row.tenant, SYSTEM], lambda cursor: sweeping.is_engaged(cursor, stopping))
 
     async def _opened(self, row: FullRow, state: State) -> OpenIntent:
         tenant = row.row.tenant
@@ -168,6 +190,11 @@ class Sweeper:
             in_flight=row.in_flight,
             expected=(state,),
         )
+
+
+def _tool_digest(row: FullRow) -> str:
+    """Of the contract that the call was decided and dispatched under."""
+    return str(orjson.loads(row.row.request)["tool_digest"])
 
 
 _SUBJECT = ("call", "call_digest", "tool", "tool_digest", "principal")

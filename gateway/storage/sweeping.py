@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from gateway.ledger import FullRow
 from gateway.storage import rows
-from gateway.storage.connections import Connection, transaction
+from gateway.storage.connections import Connection, Cursor, transaction
 
 _TAKE_OVER = f"""
 update lockgate.calls set fence = fence + 1, lease_until = clock_timestamp() + %(lease_ms)s * interval '1 millisecond'
@@ -21,7 +21,8 @@ returning {rows.CALL_COLUMNS}
 """  # noqa: S608 - fixed columns
 
 _IN_DOUBT = f"""
-select {rows.CALL_COLUMNS} from lockgate.calls where state = 'in_doubt' order by created_at limit %(limit)s
+select {rows.CALL_COLUMNS} from lockgate.calls where state = 'in_doubt' order by created_at
+limit %(limit)s offset %(offset)s
 """  # noqa: S608 - fixed columns
 
 _OVERDUE = f"""
@@ -39,14 +40,20 @@ def take_over(connection: Connection, tenants: Sequence[str], *, lease_ms: int, 
     return _rows(connection, tenants, _TAKE_OVER, {"lease_ms": lease_ms, "limit": limit})
 
 
-def in_doubt(connection: Connection, tenants: Sequence[str], *, limit: int) -> tuple[FullRow, ...]:
-    """The oldest calls whose outcome is unknown. They are not taken: the first reconciliation to commit wins."""
-    return _rows(connection, tenants, _IN_DOUBT, {"limit": limit})
+def in_doubt(connection: Connection, tenants: Sequence[str], *, limit: int, offset: int) -> tuple[FullRow, ...]:
+    """Calls whose outcome is unknown, oldest first. They are not taken: the first reconciliation to commit wins."""
+    return _rows(connection, tenants, _IN_DOUBT, {"limit": limit, "offset": offset})
 
 
 def overdue(connection: Connection, tenants: Sequence[str], *, limit: int) -> tuple[FullRow, ...]:
     """Parked calls that have expired. They are closed by `Close`, which finds out whether they are still parked."""
     return _rows(connection, tenants, _OVERDUE, {"limit": limit})
+
+
+def is_engaged(cursor: Cursor, switches: Sequence[tuple[str, str, str]]) -> bool:
+    """Whether one of the switches, each (tenant, scope, target), stands against a dispatch now."""
+    cursor.execute("select tenant, scope, target from lockgate.kills where engaged")
+    return not set(switches).isdisjoint(cursor.fetchall())
 
 
 def _rows(

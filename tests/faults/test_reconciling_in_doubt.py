@@ -1,0 +1,174 @@
+"""What a sweeper may conclude of an outcome in doubt, and do about it: no more than the call was cleared for."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+import pytest
+
+from deploy.demo.client import Answer, Client
+from gateway.sweeper import BATCH
+from tests.world.crowd import Ask, rush
+from tests.world.ground import Ground, wait_for
+from tests.world.tools import Tool, declaration
+
+REASON = "for_the_test"
+
+
+def register(field: Ground, document: bytes, why: str = "new_tool") -> None:
+    """Upload a declaration and have it registered by those who may."""
+    client, security = field.client(), field.person("security")
+    uploaded = client.request("POST", "/v1/tools", security.token, body=document)
+    assert uploaded.status == 201, uploaded.document
+    approvers = [field.person("security", 2), field.person("founder")]
+    arguments = {"digest": uploaded.document["digest"]}
+    registered = client.governed(security, approvers, "register_tool", arguments, why)
+    assert registered.document.get("status") == "executed", registered.document
+
+
+def repeatable(name: str, origin: str, *, version: int = 1, path: str = "/notes") -> bytes:
+    """A tool that declares idempotency and can be asked nothing: doubt ends by a second dispatch, or by a person."""
+    document = declaration(name, origin, can_say=False).decode()
+    for old, new in (
+        ("is_idempotent: false", "is_idempotent: true"),
+        ("version: 1", f"version: {version}"),
+        ("path: /notes", f"path: {path}"),
+    ):
+        document = document.replace(old, new)
+    return document.encode()
+
+
+def leave(field: Ground, tool: str) -> Answer:
+    """Ask an operator's note of a tool."""
+    note = f"note_{secrets.token_hex(4)}"
+    return field.client().call(field.person("operator").token, tool, {"note_id": note}, reason=REASON)
+
+
+def state(client: Client, field: Ground, call: str) -> str:
+    """Where a call stands."""
+    return str(client.get(f"/v1/calls/{call}", field.person("operator").token).document["status"])
+
+
+def settle(field: Ground, call: str, finding: str) -> None:
+    """A person ends what no sweeper could."""
+    approvers = [field.person("security", 2), field.person("founder")]
+    arguments = {"call": call, "finding": finding}
+    answer = field.client().governed(
+        field.person("security"), approvers, "settle_unknown", arguments, "checked_with_tool"
+    )
+    assert answer.document.get("status") == "executed", answer.document
+
+
+def test_not_applied_is_not_believed_while_the_first_request_may_still_act(field: Ground, tool: Tool) -> None:
+    """
+    F10: a tool that has read the request and not acted yet says truly that nothing is applied. The call is in doubt
+    until the tool is bound to refuse that request; if it acts after all, nobody was told that it would not.
+    """
+    register(field, declaration("leave_late_note", tool.origin, can_say=True))
+    tool.holds_back_seconds = 1.5
+
+    answer = leave(field, "leave_late_note")
+    tool.holds_back_seconds = 0
+    client = field.client()
+    wait_for(lambda: state(client, field, answer.call) != "in_doubt", "the call stayed in doubt")
+    time.sleep(1)
+
+    assert answer.status == 504
+    assert state(client, field, answer.call) == "not_done"
+    assert tool.effects[answer.call] == 0
+
+
+@pytest.fixture
+def doubtful(field: Ground, tool: Tool) -> tuple[str, str]:
+    """A repeatable tool, and a call to it that is in doubt after one effect that was not answered."""
+    name = f"repeat_note_{secrets.token_hex(3)}"
+    register(field, repeatable(name, tool.origin))
+    tool.is_silent = True
+    answer = leave(field, name)
+    assert answer.status == 504
+    return name, answer.call
+
+
+def test_a_doubt_is_not_ended_by_another_version_of_the_tool(
+    field: Ground, tool: Tool, doubtful: tuple[str, str]
+) -> None:
+    """
+    What was decided is what runs: once the tool is another one, no sweeper sends the call to it.
+    """
+    name, call = doubtful
+    field.kill()  # Nobody sweeps while the tool changes.
+    field.gateway()
+    register(field, repeatable(name, tool.origin, version=2, path="/notes/elsewhere"), "new_version")
+    before = tool.effects[call]
+    tool.is_silent = False
+    time.sleep(2)
+
+    now = state(field.client(), field, call)
+
+    assert (now, tool.effects[call]) == ("in_doubt", before)
+    settle(field, call, "executed")
+
+
+def test_an_engaged_switch_stops_the_sweeper_too(field: Ground, tool: Tool, doubtful: tuple[str, str]) -> None:
+    """
+    A switch is effective on the next dispatch, also where that is a second one of a call in doubt.
+    """
+    name, call = doubtful
+    client, operator = field.client(), field.person("operator")
+    switch = {"scope": "tool", "target": name}
+    client.call(operator.token, "engage_kill", {**switch, "reason": "it repeats"}, reason="drill")
+    time.sleep(1)
+    before = tool.effects[call]
+    tool.is_silent = False
+    time.sleep(2)
+
+    held = (state(client, field, call), tool.effects[call])
+    approvers = [field.person("security", 2), field.person("founder")]
+    client.governed(field.person("security"), approvers, "release_kill", switch, "drill")
+    wait_for(lambda: state(client, field, call) == "executed", "the call was not reconciled after the release")
+
+    assert held == ("in_doubt", before)
+
+
+def test_a_refused_repetition_does_not_turn_doubt_into_failed(
+    field: Ground, tool: Tool, doubtful: tuple[str, str]
+) -> None:
+    """
+    A tool that refuses the second dispatch says nothing of the first, which had its effect.
+    """
+    _, call = doubtful
+    tool.fences[call] = 1_000_000
+    tool.is_silent = False
+    time.sleep(2)
+
+    now = state(field.client(), field, call)
+
+    assert now == "in_doubt"
+    settle(field, call, "executed")
+
+
+def test_calls_that_stay_in_doubt_do_not_keep_others_from_being_reconciled(
+    field: Ground, tool: Tool, doubtful: tuple[str, str]
+) -> None:
+    """
+    However many calls a mute tool leaves in doubt, the outcome of a later one, of a tool that can say, is found out.
+    """
+    name, _ = doubtful
+    operator = field.person("operator")
+    notes = [{"note_id": f"note_{secrets.token_hex(4)}"} for _ in range(BATCH)]
+    mute = rush(
+        field.gateway().url, [Ask(token=operator.token, tool=name, arguments=each, reason=REASON) for each in notes]
+    )
+    field.fault("revoke_push_tokens", "hang_after", seconds=5)
+    late = field.client().call(
+        operator.token, "revoke_push_tokens", {"user_id": "usr_1001"}, reason="account_takeover_suspected"
+    )
+
+    client = field.client()
+    wait_for(lambda: state(client, field, late.call) == "executed", "the call of the business was never looked at")
+    still = state(client, field, mute[0].call)
+    tool.is_silent = False
+
+    assert {answer.status for answer in [*mute, late]} == {504}
+    assert still == "in_doubt"

@@ -57,12 +57,20 @@ class Link:
         self._libpq.send_query(text)
         self._checked(self._results(1))
 
-    def run(self, *together: Statement) -> list[pq.abc.PGresult]:
+    def run(self, *together: Statement, admitting: Sequence[str] = ()) -> list[pq.abc.PGresult]:
         """
         Run statements in one round trip, preparing each on first use; each sees what those before it did.
 
-        The first that fails is raised; those after it did not run.
+        With `admitting`, see and write the rows of exactly these tenants from here on; not inside a transaction. The
+        first statement that fails is raised; those after it did not run.
         """
+        if admitting and tuple(admitting) != self._tenants:
+            results = self._run((statements.TENANTS, [packed.texts(admitting)]), *together)[1:]
+            self._tenants = tuple(admitting)
+            return results
+        return self._run(*together)
+
+    def _run(self, *together: Statement) -> list[pq.abc.PGresult]:
         named = [(self._prepared(text), parameters) for text, parameters in together]
         self._libpq.enter_pipeline_mode()
         for name, parameters in named:
@@ -72,14 +80,9 @@ class Link:
         self._libpq.exit_pipeline_mode()
         return self._checked(results)[:-1]
 
-    def admit(self, tenants: Sequence[str]) -> None:
-        """See and write the rows of exactly these tenants from now on. Called outside transactions."""
-        if self._tenants != tuple(tenants):
-            self.run((statements.TENANTS, [packed.texts(tenants)]))
-            self._tenants = tuple(tenants)
-
     def rollback(self) -> None:
         """Leave the transaction, if the server still knows us; a lost session has rolled back by itself."""
+        self._tenants = ()  # Who is admitted in one round trip with BEGIN is so until that transaction is undone.
         if not self.is_lost and self._libpq.transaction_status != pq.TransactionStatus.IDLE:
             self.command(b"rollback")
 
@@ -135,6 +138,7 @@ class Link:
     def _checked(self, results: list[pq.abc.PGresult]) -> list[pq.abc.PGresult]:
         for result in results:
             if result.status not in _FINE:
+                self._tenants = ()  # As in `rollback`.
                 raise psycopg.errors.error_from_result(result)
         return results
 

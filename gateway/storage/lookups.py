@@ -97,8 +97,8 @@ def see(link: Link, looks: Sequence[Look]) -> list[Seen]:
         (statements.LOOK_APPROVALS, [packed.uuids(list(approvals))]) if approvals else None,
         (statements.LOOK_AUTONOMY, [packed.texts(column) for column in zip(*agents, strict=True)]) if agents else None,
     ]
-    link.admit(sorted({look.tenant for look in looks}))
-    results = iter(link.run(*(statement for statement in asked if statement is not None)))
+    tenants = sorted({look.tenant for look in looks})
+    results = iter(link.run(*(statement for statement in asked if statement is not None), admitting=tenants))
     found = [next(results) if statement is not None else None for statement in asked]
     calls = _calls(found[0])
     budgets = {} if found[1] is None else reading.budgets(found[1])

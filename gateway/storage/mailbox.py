@@ -43,7 +43,11 @@ class Mailbox(Generic[Request, Reply]):
     def __init__(self, *, letters_max: int, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._letters_max = letters_max
         self._patience = patience_seconds
-        self._queue: SimpleQueue[Letter[Request, Reply] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Letter[Request, Reply]] | None] = SimpleQueue()
+        self._outgoing: list[Letter[Request, Reply]] = []
+        """Sent in this turn of the loop: handed over together, since each hand-over wakes the thread."""
+        self._left: list[Letter[Request, Reply]] = []
+        """The thread's own: what a batch had no room for."""
         self._lock = threading.Lock()
         self._waiting: dict[Letter[Request, Reply], None] = {}
         self._watching: asyncio.TimerHandle | None = None
@@ -65,7 +69,9 @@ class Mailbox(Generic[Request, Reply]):
             raise LedgerUnavailable(f"ledger: {self._letters_max} requests are waiting", is_known=True)
         letter: Letter[Request, Reply] = Letter(request, loop.create_future(), now)
         self._waiting[letter] = None
-        self._queue.put(letter)
+        if not self._outgoing:
+            loop.call_soon(self._hand_over)
+        self._outgoing.append(letter)
         if self._watching is None:
             self._watching = loop.call_later(_WATCH_SECONDS, self._watch, loop)
         return letter.future
@@ -73,7 +79,13 @@ class Mailbox(Generic[Request, Reply]):
     def close(self) -> None:
         """Take nothing more. What is queued is still carried out."""
         self._is_closed = True
+        self._hand_over()
         self._queue.put(None)
+
+    def _hand_over(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if outgoing:
+            self._queue.put(outgoing)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         self._watching = None
@@ -99,16 +111,16 @@ class Mailbox(Generic[Request, Reply]):
     def take(self, letters_max: int) -> list[Letter[Request, Reply]]:
         """Wait for letters and take what is there. An empty list: the box is closed and empty."""
         while True:
-            letter = self._queue.get()
-            if letter is None:
-                return []
-            letters = [letter]
-            for _ in range(min(self._queue.qsize(), letters_max - 1)):
-                letter = self._queue.get()
-                if letter is None:
+            letters, self._left = self._left, []
+            while not letters or (len(letters) < letters_max and not self._queue.empty()):
+                more = self._queue.get()
+                if more is None:
                     self._queue.put(None)  # Seen again once these are done.
                     break
-                letters.append(letter)
+                letters += more
+            if not letters:
+                return []
+            letters, self._left = letters[:letters_max], letters[letters_max:]
             letters = [letter for letter in letters if not letter.is_withdrawn]
             if letters:
                 return letters

@@ -192,10 +192,12 @@ class Writer:
     def _transact(self, link: Link, acts: Sequence[Act], positions: Sequence[int], gate: Gate) -> Written:
         tenants = sorted({tenant for act in acts for tenant in _tenants(act)})
         admitted = sorted({*tenants, *(tenant for act in acts for tenant in _tenants_read(act))})
-        link.admit(admitted)
         questions = reading.Questions(acts, admitted)
         _, locked, *answers = link.run(  # (1) (2)
-            (statements.BEGIN, ()), (statements.LOCK_HEADS, [packed.texts(tenants)]), *questions.statements
+            (statements.BEGIN, ()),
+            (statements.LOCK_HEADS, [packed.texts(tenants)]),
+            *questions.statements,
+            admitting=admitted,
         )
         heads = _heads(locked)
         if len(heads) < len(tenants):
@@ -244,11 +246,11 @@ class Writer:
         while True:
             try:
                 link = self._open()
-                link.admit([lost.tenant])
                 _, _, entry = link.run(
                     (statements.BEGIN, ()),
                     (statements.LOCK_HEADS, [packed.texts([lost.tenant])]),
                     (statements.READ_ENTRY, [lost.tenant.encode(), packed.long_bytes(lost.entry.seq)]),
+                    admitting=[lost.tenant],
                 )
                 link.rollback()
                 return [[lost.entry.body]] == rows(entry)
@@ -272,7 +274,7 @@ def _open_chains(link: Link, tenants: Sequence[str]) -> None:
     """A tenant's first entry. Its head must be committed before it can be locked; then everything is read again."""
     link.rollback()
     fresh = chain.Head(tenant=tenants[0])
-    link.run((statements.ADD_HEADS, [packed.texts(tenants), fresh.hash, fresh.frontier.to_bytes()]))
+    link.run((statements.ADD_HEADS, [packed.texts(tenants), fresh.hash, fresh.frontier.to_bytes()]), admitting=tenants)
 
 
 def _run(link: Link, act: Settle, seq: int) -> Finished:

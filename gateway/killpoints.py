@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 from gateway.errors import Misconfigured
 
@@ -40,15 +40,33 @@ class Stages:
         self._crash = crash
         self._observe = observe
 
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
+    def __call__(self, stage: str) -> Stage:
         """One stage. The crash point `after` is reached only when the stage went on."""
-        if self._crash == stage + ":before":
+        return Stage(stage, self._crash, self._observe)
+
+
+class Stage:
+    """One stage of one call. A class and not a generator: there are twelve of them in every call."""
+
+    __slots__ = ("_crash", "_name", "_observe", "_started")
+
+    def __init__(self, name: str, crash: str, observe: Callable[[str, float], None]) -> None:
+        self._name = name
+        self._crash = crash
+        self._observe = observe
+
+    def __enter__(self) -> None:
+        if self._crash and self._crash == self._name + ":before":
             _die()
-        started = time.perf_counter()
-        yield
-        self._observe(stage, time.perf_counter() - started)
-        if self._crash == stage + ":after":
+        self._started = time.perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            return
+        self._observe(self._name, time.perf_counter() - self._started)
+        if self._crash and self._crash == self._name + ":after":
             _die()
 
 

@@ -6,11 +6,14 @@ Logs may be lost; evidence is in the log of entries. Only identifiers, counts an
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import io
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import structlog
@@ -31,7 +34,7 @@ def configure(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=orjson.dumps),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
+        logger_factory=structlog.BytesLoggerFactory(file=_Lines(sys.stderr.buffer)),
         cache_logger_on_first_use=True,
     )
 
@@ -64,3 +67,32 @@ def _require_plain(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableM
         if not isinstance(value, str) or not _PLAIN.fullmatch(value):
             event[name] = "withheld"
     return event
+
+
+class _Lines(io.BytesIO):
+    """
+    A file to which the lines of one turn of the event loop go together: a system call for each would cost more than
+    making it. What a thread says is written at once.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self._lines: list[bytes] = []
+        atexit.register(self._write_out)
+
+    def write(self, line: Any) -> int:
+        if not self._lines:
+            try:
+                asyncio.get_running_loop().call_soon(self._write_out)
+            except RuntimeError:
+                self._file.write(line)
+                self._file.flush()
+                return len(line)
+        self._lines.append(line)
+        return len(line)
+
+    def _write_out(self) -> None:
+        lines, self._lines = self._lines, []
+        self._file.write(b"".join(lines))
+        self._file.flush()

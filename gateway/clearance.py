@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from gateway.activation import Active
@@ -19,9 +20,9 @@ from policies.decisions import Decision, Needs, Verdict, needs
 from policies.questions import Question
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Ruling:
-    """What engines and checks say about one question."""
+    """What engines and checks say about one question. Entry, packet and answer share its documents."""
 
     decision: Decision
     checks: tuple[Check, ...]
@@ -36,12 +37,19 @@ class Ruling:
         """The engines allow what a compiled check calls violated: an incident, never an ordinary refusal."""
         return self.decision.verdict is Verdict.PERMIT and not all(check.holds for check in self.checks)
 
+    @cached_property
+    def rules(self) -> list[dict[str, Any]]:
+        """The determining rules as answers and packets show them."""
+        return [rule_document(rule) for rule in self.decision.rules]
+
+    @cached_property
+    def invariant_checks(self) -> list[dict[str, Any]]:
+        """The checks as answers and packets show them."""
+        return [check_document(check) for check in self.checks]
+
     def document(self) -> dict[str, Any]:
         """Rules and checks as an answer shows them."""
-        return {
-            "rules": [rule_document(rule) for rule in self.decision.rules],
-            "invariant_checks": [check_document(check) for check in self.checks],
-        }
+        return {"rules": self.rules, "invariant_checks": self.invariant_checks}
 
     def refused_document(self) -> dict[str, Any]:
         """The same for a refusal; where no rule forbade, the permits that could have been met, with their hints."""
@@ -124,7 +132,8 @@ def rule_document(rule: RuleHit) -> dict[str, Any]:
 
 def check_document(check: Check) -> dict[str, Any]:
     """A check as answers and packets show it; numbers only where a comparison decided."""
-    document: dict[str, Any] = {"id": check.id, "status": check.status.value}
+    # Most checks hold, and an enum's value is dear on a line that runs for each check of each call.
+    document: dict[str, Any] = {"id": check.id, "status": "pass" if check.holds else check.status.value}
     if check.value is not None and check.limit is not None:
         document |= {"value": check.value, "limit": check.limit}
     return document if check.holds else {**document, "sentence": check.sentence}

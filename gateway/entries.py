@@ -13,7 +13,7 @@ from uuid import UUID
 from gateway.admission import Call, call_text
 from gateway.approvals import approval_text, commitment
 from gateway.attempts import Attempt
-from gateway.clearance import Clearance, Ruling, check_document, rule_document
+from gateway.clearance import Clearance, Ruling
 from gateway.gathering import Gathered
 from gateway.ledger import ApprovalRow, Draft, State
 
@@ -163,10 +163,10 @@ def packet(call: Call, gathered: Gathered, ruling: Ruling, active: Mapping[str, 
         },
         "decision": {
             **active,
-            "rules": [rule_document(rule) for rule in ruling.decision.rules],
+            "rules": ruling.rules,
             "obligations": [duty.id for duty in ruling.decision.obligations],
         },
-        "checks": [check_document(check) for check in ruling.checks],
+        "checks": ruling.invariant_checks,
         "approvals": [dict(document) for document in gathered.approvals.documents],
         "reservations": [
             *({"name": each.name, "amount": each.amount} for each in gathered.budgets),
@@ -179,5 +179,5 @@ def _verdict(verdict: str, ruling: Ruling) -> dict[str, Any]:
     return {
         "verdict": verdict,
         "rules": [f"{rule.engine}:{rule.id}" for rule in ruling.decision.rules],
-        "checks": [{"id": check.id, "status": check.status.value} for check in ruling.checks],
+        "checks": [{"id": check["id"], "status": check["status"]} for check in ruling.invariant_checks],
     }

@@ -16,7 +16,7 @@ import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,11 @@ class Principal:
     """An agent's registration: the tools that it may ask for."""
     issued_at: int
     expires_at: int
+    reference: str = field(init=False)
+    """`agent/<id>` or `person/<id>`: what every entry names the principal by."""
 
-    @property
-    def reference(self) -> str:
-        return f"{self.kind.value}/{self.id}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reference", f"{self.kind.value}/{self.id}")
 
     def document(self) -> dict[str, Any]:
         """What the ledger keeps, to exclude these persons from approving."""

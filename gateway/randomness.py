@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from typing import Protocol
 
@@ -15,11 +16,23 @@ class Randomness(Protocol):
     def uuid(self) -> uuid.UUID: ...
 
 
-class SystemRandomness:
-    """The kernel's generator."""
+_DRAWN = 4096  # One system call for about a hundred salts.
+
+
+class SystemRandomness(threading.local):
+    """The kernel's generator. Each thread draws in advance: a system call would let go of the interpreter each time."""
+
+    def __init__(self) -> None:
+        self._drawn = b""
+        self._used = 0
 
     def bytes(self, count: int) -> bytes:
-        return os.urandom(count)
+        end = self._used + count
+        if end > len(self._drawn):
+            self._drawn, self._used, end = os.urandom(max(count, _DRAWN)), 0, count
+        taken = self._drawn[self._used : end]
+        self._used = end
+        return taken
 
     def uuid(self) -> uuid.UUID:
-        return uuid.uuid4()
+        return uuid.UUID(bytes=self.bytes(16), version=4)

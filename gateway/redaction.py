@@ -52,6 +52,8 @@ class Redactor:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._hidden: dict[tuple[str, PrincipalKind, tuple[str, ...]], frozenset[Label]] = {}
+        """By contract, kind and roles: as many as there are contracts and sets of roles in use."""
         self._plans: dict[tuple[int, frozenset[Label]], tuple[Sequence[Field], _Plan]] = {}
 
     def record(self, fields: Sequence[Field], values: Mapping[str, Any], *, tenant: str) -> Mapping[str, Any]:
@@ -62,10 +64,7 @@ class Redactor:
         self, contract: Contract, fields: Sequence[Field], values: Mapping[str, Any], viewer: Principal
     ) -> Mapping[str, Any]:
         """Arguments or results of a contract for a reader, by the rights of this moment."""
-        visible = {Label.PUBLIC} | {
-            Label(label) for label, readers in contract.visible_to.items() if _may_see(viewer, readers)
-        }
-        return self._apply(fields, values, frozenset(set(Label) - visible), viewer.tenant)
+        return self._apply(fields, values, self._hidden_from(contract, viewer), viewer.tenant)
 
     def packet(self, contract: Contract, packet: Mapping[str, Any], *, tenant: str) -> Mapping[str, Any]:
         """An action packet for the audit log: arguments and facts of its question by label."""
@@ -117,6 +116,16 @@ class Redactor:
         if isinstance(value, Mapping):
             return self._apply(inner, value, hidden, tenant)
         return [self._apply(inner, item, hidden, tenant) for item in value]
+
+    def _hidden_from(self, contract: Contract, viewer: Principal) -> frozenset[Label]:
+        key = (contract.digest, viewer.kind, viewer.roles)
+        known = self._hidden.get(key)
+        if known is None:
+            visible = {Label.PUBLIC} | {
+                Label(label) for label, readers in contract.visible_to.items() if _may_see(viewer, readers)
+            }
+            known = self._hidden[key] = frozenset(set(Label) - visible)
+        return known
 
     def _plan(self, fields: Sequence[Field], hidden: frozenset[Label]) -> _Plan:
         # Keyed by identity: the cached tuple is kept beside the plan, so the id cannot be taken by another.

@@ -6,7 +6,7 @@ An `OpenIntent` holds what both need; the pipeline has it from the clearance, th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -96,7 +96,7 @@ class Settlement:
 
         Raises `LedgerUnavailable` when it is not known whether the outcome is durable: the sweeper finds out.
         """
-        entry = self._entry(intent, outcome, "OUTCOME")
+        entry = self._entry(intent, outcome)
         answer = await self._ledger.commit(
             Settle(
                 tenant=intent.tenant,
@@ -108,7 +108,7 @@ class Settlement:
                 status=STATUS[outcome.state],
                 answer=_answer(intent, outcome),
                 entry=entry,
-                late_entry=self._entry(intent, outcome, "LATE"),
+                late_entry=replace(entry, kind="LATE"),
                 budgets=intent.budgets,
                 in_flight=intent.in_flight,
                 act=intent.act,
@@ -131,11 +131,11 @@ class Settlement:
                 outcome = Outcome(state=State.FAILED, reason=result.reason)
             else:
                 outcome = Outcome(state=State.EXECUTED, result=result)
-            return outcome.state, 200, _answer(intent, outcome), self._entry(intent, outcome, "OUTCOME")
+            return outcome.state, 200, _answer(intent, outcome), self._entry(intent, outcome)
 
         return finish
 
-    def _entry(self, intent: OpenIntent, outcome: Outcome, kind: str) -> Draft:
+    def _entry(self, intent: OpenIntent, outcome: Outcome) -> Draft:
         reconciled = intent.expected != (State.EXECUTING,)
         members = {
             **intent.subject,
@@ -151,7 +151,7 @@ class Settlement:
             payload["result"] = self._redactor.record(intent.tool.contract.result, outcome.result, tenant=intent.tenant)
         return Draft(
             tenant=intent.tenant,
-            kind="RECONCILED" if reconciled and kind == "OUTCOME" else kind,
+            kind="RECONCILED" if reconciled else "OUTCOME",
             call_id=intent.call_id,
             correlation=intent.correlation,
             members=members,

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,8 @@ from invariants.expressions import compile_long
 from policies.schema import TypedSchema
 from tool_registry import shapes
 from tool_registry.contracts import Contract, Effect, FactSource, Kind, Limit
+
+_HOUR_MS = 3_600_000
 
 Expression = Callable[[Mapping[str, Any]], int]
 """Cedar Long over a context; raises `invariants.expressions.EvaluationError`."""
@@ -33,8 +36,8 @@ class PreparedLimit:
     def key(self, *, tenant: str, tool: str, principal: str, arguments: Mapping[str, Any], now_ms: int) -> bytes:
         """SHA-256 of [tenant, tool, limit, filled-in key, window]; a new window is a new counter."""
         filled = _fill_key(self.limit.key, principal, arguments)
-        parts = [tenant, tool if self.limit.window else "", self.limit.name, filled, _window(self.limit, now_ms)]
-        return hashlib.sha256(encode(parts)).digest()
+        window = _window(self.limit.window, now_ms // _HOUR_MS) if self.limit.window else ""
+        return _digest(tenant, tool if self.limit.window else "", self.limit.name, filled, window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +129,12 @@ def _fill_key(template: str, principal: str, arguments: Mapping[str, Any]) -> st
     return fill_path(template, arguments)
 
 
-def _window(limit: Limit, now_ms: int) -> str:
-    if limit.window is None:
-        return ""
-    instant = datetime.fromtimestamp(now_ms / 1000, UTC)
-    return instant.strftime("%Y-%m-%dT%H" if limit.window == "hour" else "%Y-%m-%d")
+@lru_cache(maxsize=16)  # The current hour, and the clock's skew around it.
+def _window(window: str, hour: int) -> str:
+    instant = datetime.fromtimestamp(hour * _HOUR_MS // 1000, UTC)
+    return instant.strftime("%Y-%m-%dT%H" if window == "hour" else "%Y-%m-%d")
+
+
+@lru_cache(maxsize=4096)  # Counters of tenants and principals come with every call of theirs.
+def _digest(*parts: str) -> bytes:
+    return hashlib.sha256(encode(parts)).digest()

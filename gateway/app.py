@@ -189,7 +189,7 @@ async def _assembled(
     pipeline = _pipeline(shared, policies, restoring, hands, stack)
     for job in (hands.sweeper.run(settings.sweep_seconds), restoring.prove_again(), restoring.watch()):
         stack.push_async_callback(_cancel, asyncio.create_task(job))
-    return _doors(shared, policies, publishing, pipeline, hands.parking)
+    return _doors(shared, policies, publishing, pipeline, hands)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,8 +252,15 @@ async def _policies(
         environment=shared.environment,
         clock=shared.clock,
     )
-    await restoring.start(shared.settings.base_bundle.read_bytes(), roots, shared.tenants)
+    await restoring.start(_base_bundle(shared.settings), roots, shared.tenants)
     return policies, publishing, restoring
+
+
+def _base_bundle(settings: Settings) -> bytes:
+    try:
+        return settings.base_bundle.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"base bundle: `{settings.base_bundle.name}` cannot be read: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,7 +343,7 @@ def _pipeline(
     )
 
 
-def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline: Pipeline, parking: Parking) -> ASGI:
+def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline: Pipeline, hands: _Hands) -> ASGI:
     """HTTP: the call door in front, every other route behind it."""
     records, clock = shared.records, shared.clock
     people = People(shared.desk, shared.ring)
@@ -347,7 +354,7 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         records=records,
         people=people,
         refusals=shared.refusals,
-        parking=parking,
+        parking=hands.parking,
         policies=policies,
         redactor=shared.redactor,
         randomness=shared.outside.randomness,
@@ -363,7 +370,7 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         undoing=Undoing(pipeline, inquiries, records, policies),
         auditing=Auditing(records, people, tenants=(*shared.tenants, SYSTEM), environment=shared.environment),
         cataloguing=Cataloguing(policies),
-        uploads=Uploads(publishing, policies, shared.desk, shared.refusals),
+        uploads=Uploads(publishing, policies, shared.desk, shared.refusals, hands.http.admits),
         refusals=shared.refusals,
         redactor=shared.redactor,
         lights=shared.lights,

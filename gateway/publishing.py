@@ -3,7 +3,7 @@
 1. read       strict form, size, digest
 2. verify     signed by a key that is trusted for bundles of this tenant now
 3. review     strict validation, ids, hints, capabilities, a case per rule
-4. cases      every case decided as expected, in an engine of its own
+4. cases      every case decided as expected, in an engine of its own; the proof of a bundle that fails here is shown
 5. proof      every invariant over every permitted question, in a worker process
 
 The verdict is stored with the bytes; publishing and activating are governed calls that take it as a fact.
@@ -11,7 +11,7 @@ The verdict is stored with the bytes; publishing and activating are governed cal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,10 +27,13 @@ from policies.schema import CedarSchema, SchemaError, generate
 from proofs import certificates
 from proofs.certificates import Certificate, Obligation, SignedCertificate
 from proofs.keys import KeyRing, PrivateKey
-from tool_registry.contracts import Contract
+from tool_registry.contracts import Connector, Contract
 from tool_registry.declarations import parse_registered
 from tool_registry.documents import DeclarationError
 from tool_registry.registry import Registry
+
+Admits = Callable[[Connector], bool]
+"""Whether the settings let a connector's origin be reached; asked again at every dispatch."""
 
 FINDINGS_MAX = 50  # Enough to mend a bundle by.
 
@@ -100,18 +103,23 @@ class Publishing:
                 return Judged(stage="review", findings=findings, bundle=bundle)
             report = await _run_cases(bundle, listed)
             if not report.is_good:
-                return Judged(stage="cases", findings=_case_findings(report), bundle=bundle)
+                # What the weakened rules would allow explains a failing case better than the case does.
+                proof = await self._prover.prove(bundle.files, schema, listed)
+                unproved = tuple(_unproved(finding) for finding in proof.failures[:FINDINGS_MAX])
+                return Judged(stage="cases", findings=_case_findings(report) + unproved, bundle=bundle)
         except (SchemaError, PolicyFault, EngineUnavailable) as fault:
             return Judged(stage="review", findings=(_said(fault),), bundle=bundle)
         return await self._prove(bundle, tenant, schema, listed)
 
-    async def judge_tool(self, raw: bytes, tenant: str, active: Bundle, registry: Registry) -> Judged:
+    async def judge_tool(self, raw: bytes, tenant: str, active: Bundle, registry: Registry, admits: Admits) -> Judged:
         """A declaration, and the active bundle proved over the tools that there would be with it."""
         try:
             contract = parse_registered(raw)
             grown = registry.with_tool(contract)
         except (DeclarationError, ValueError) as fault:
             return Judged(stage="read", findings=(_said(fault),))
+        if not admits(contract.connector):
+            return Judged(stage="read", findings=({"message": "`connector.origin`: no setting names it"},))
         judged = await self.judge_content(active, tenant, grown.contracts.values())
         return Judged(
             stage=judged.stage,

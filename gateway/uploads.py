@@ -11,7 +11,7 @@ from gateway.activation import Policies
 from gateway.answers import Reply, receipt
 from gateway.errors import BadRequest
 from gateway.identity import Principal
-from gateway.publishing import Judged, Publishing
+from gateway.publishing import Admits, Judged, Publishing
 from gateway.refusals import Refusals
 from gateway.storage import bundles
 from gateway.storage.bundles import StoredTool
@@ -23,11 +23,14 @@ from proofs.certificates import SignedCertificate
 class Uploads:
     """Takes uploads."""
 
-    def __init__(self, publishing: Publishing, policies: Policies, desk: Desk, refusals: Refusals) -> None:
+    def __init__(
+        self, publishing: Publishing, policies: Policies, desk: Desk, refusals: Refusals, admits: Admits
+    ) -> None:
         self._publishing = publishing
         self._policies = policies
         self._desk = desk
         self._refusals = refusals
+        self._admits = admits
 
     async def bundle(self, principal: Principal, raw: bytes) -> Reply:
         """201: stored, with the verdict that publishing takes as a fact. Raises `BadRequest` (422) with what failed."""
@@ -50,7 +53,7 @@ class Uploads:
         """201: stored, and the active bundle proved over the tools that there would be. Raises `BadRequest` (422)."""
         tenant = principal.tenant
         active = self._policies.active(tenant)
-        judged = await self._publishing.judge_tool(raw, tenant, active.bundle, active.registry)
+        judged = await self._publishing.judge_tool(raw, tenant, active.bundle, active.registry, self._admits)
         verdict = {**judged.document(), "over": [active.bundle_digest, active.registry.digest]}
         if judged.contract is not None and judged.certificate is not None:
             contract, certificate = judged.contract, judged.certificate

@@ -1,0 +1,254 @@
+"""Tools declared while the gateway runs: governed from the first call on, reached nowhere but where settings allow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from deploy.demo.client import Answer, Client
+from tests.world import sink as sinks
+from tests.world.sink import Sink
+from tests.world.stories import Story
+
+TENANT = "globex"
+DECLARATION = """\
+name: send_parcel
+version: 1
+title: Send a parcel to a customer.
+family: business
+effect: irreversible
+resource_type: Parcel
+resource_argument: parcel_id
+arguments:
+  parcel_id: {kind: identifier, prefix: par}
+  weight_grams: {kind: integer, minimum: 1, maximum: 30000}
+result:
+  parcel_id: {kind: identifier, prefix: par}
+reason_codes: [goodwill]
+risk: if context.arguments.weight_grams > 5000 then 2 else 1
+approver: commerce
+visible_to:
+  internal: [agents, operator, commerce, auditor]
+is_idempotent: true
+is_fenced: true
+connector: {kind: http, origin: "ORIGIN", path: /parcels}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A tool on its way into force, and what was met before it was there."""
+
+    story: Story
+    sink: Sink
+    digest: str
+    unknown: Answer
+    uploaded: Answer
+    still_unknown: Answer
+    registered: Answer
+
+
+def upload(story: Story, declaration: str) -> Answer:
+    """Hand a declaration in."""
+    token = story.person("security", 1, TENANT).token
+    return story.client.request("POST", "/v1/tools", token, body=declaration.encode())
+
+
+def parcel(story: Story, token: str, number: int, grams: int, **members: str) -> Answer:
+    """Ask for a parcel."""
+    arguments = {"parcel_id": f"par_{number}", "weight_grams": grams}
+    return story.client.call(token, "send_parcel", arguments, reason="goodwill", **members)
+
+
+def register(story: Story, digest: str) -> Answer:
+    """Ask for the registration, with two persons' approvals."""
+    people = [story.person("security", 2, TENANT), story.person("founder", 1, TENANT)]
+    security = story.person("security", 1, TENANT)
+    return story.client.governed(security, people, "register_tool", {"digest": digest}, "new_tool")
+
+
+@pytest.fixture(scope="module")
+def tool(story: Story) -> Iterator[Registered]:
+    """A second gateway of the same world that may reach the sink, and a tool of the other tenant registered in it."""
+    with sinks.listening() as sink:
+        gateway = story.world.gateway(settings={"LOCKGATE_DEV_LOOPBACK_ORIGINS": json.dumps([sink.origin])})
+        inside = Story(story.world, Client(gateway.url), story._orders, story._numbers)
+        commerce = inside.person("commerce", 1, TENANT).token
+        unknown = parcel(inside, commerce, 1, 100)
+        uploaded = upload(inside, DECLARATION.replace("ORIGIN", sink.origin))
+        assert uploaded.status == 201, uploaded.document
+        still = parcel(inside, commerce, 1, 100)
+        digest = str(uploaded.document["digest"])
+        yield Registered(inside, sink, digest, unknown, uploaded, still, register(inside, digest))
+        gateway.stop()
+
+
+def test_a_tool_is_unknown_until_two_persons_admitted_it(tool: Registered) -> None:
+    """
+    Uploading registers nothing: the tool is 404 until `register_tool` has put the next schema into force.
+    """
+    assert [(each.status, each.reason) for each in (tool.unknown, tool.still_unknown)] == [(404, "unknown_tool")] * 2
+    assert tool.uploaded.document["passed"] is True
+    assert (tool.registered.status, tool.registered.document["status"]) == (200, "executed")
+    assert tool.registered.document["result"]["tool"] == "send_parcel"
+
+
+def test_a_registered_tool_is_called_through_the_whole_line(tool: Registered) -> None:
+    """
+    A14: a permitted call reaches the tool once, with effect id, fence and deadline, and without the caller's token.
+    """
+    story, sink = tool.story, tool.sink
+    commerce = story.person("commerce", 1, TENANT)
+    sink.answer = {"parcel_id": "par_2"}
+
+    done = parcel(story, commerce.token, 2, 100, key="parcel-two")
+    again = parcel(story, commerce.token, 2, 100, key="parcel-two")
+
+    (request,) = [each for each in sink.received if each.headers["idempotency-key"] == done.call]
+    assert (done.status, done.document["status"], again.headers["idempotency-replayed"]) == (200, "executed", "true")
+    assert request.body["arguments"] == {"parcel_id": "par_2", "weight_grams": 100}
+    assert {"lockgate-fence", "lockgate-deadline", "lockgate-tenant"} <= request.headers.keys()
+    assert "authorization" not in request.headers
+    assert commerce.token not in str(sink.received)
+
+
+def test_a_registered_tool_is_governed_by_its_contract(tool: Registered) -> None:
+    """
+    Risk, approver and autonomy of the declaration hold at once: R2 waits for commerce, other roles are refused.
+    """
+    story, sink = tool.story, tool.sink
+    received = len(sink.received)
+
+    heavy = parcel(story, story.person("commerce", 1, TENANT).token, 3, 9_000)
+    agent = parcel(story, story.world.cast.issuer.agent(TENANT, "agent-parcels", ["send_parcel"]), 4, 100)
+    finance = parcel(story, story.person("finance", 1, TENANT).token, 5, 100)
+    misfit = parcel(story, story.person("commerce", 1, TENANT).token, 6, 90_000)
+
+    assert [answer.status for answer in (heavy, agent, finance, misfit)] == [202, 202, 403, 422]
+    assert heavy.document["needs"] == agent.document["needs"] == [{"role": "commerce", "persons": 1}]
+    assert len(sink.received) == received
+
+
+def test_a_registered_tool_belongs_to_its_tenant(tool: Registered) -> None:
+    """
+    B01: the other tenant neither sees nor calls nor registers it.
+    """
+    story = tool.story
+    security = story.person("security", 1, "acme")
+
+    called = parcel(story, story.person("commerce", 1, "acme").token, 7, 100)
+    seen = story.client.get("/v1/tools/send_parcel", security.token)
+    registered = story.client.call(security.token, "register_tool", {"digest": tool.digest}, reason="new_tool")
+
+    assert (called.status, seen.status) == (404, 404)
+    assert (registered.status, registered.reason) == (403, "fact_missing")
+
+
+def test_an_answer_of_another_shape_leaves_the_outcome_open(tool: Registered) -> None:
+    """
+    F09: a tool that answers something else than it declared is in doubt, never executed, and its words go nowhere.
+    """
+    story, sink = tool.story, tool.sink
+    sink.answer = {"parcel_id": "par_8", "secret": "canary-of-a-tool"}
+
+    answer = parcel(story, story.person("commerce", 1, TENANT).token, 8, 100)
+
+    assert (answer.status, answer.reason) == (504, "in_doubt")
+    assert (
+        "canary-of-a-tool"
+        not in story.client.text(f"/v1/calls/{answer.call}", story.person("operator", 1, TENANT).token).decode()
+    )
+
+
+def test_a_tool_is_registered_once(tool: Registered) -> None:
+    """
+    Registering the same declaration again fails definitely; the revision stays.
+    """
+    again = register(tool.story, tool.digest)
+
+    assert again.document["status"] in {"failed", 403}
+    assert again.document.get("reason") in {"tool_known", "not_proved", "policy_denied", "invariant_violated"}
+
+
+ORIGINS = [
+    "http://169.254.169.254:80",
+    "http://[::1]:80",
+    "http://0.0.0.0:80",
+    "http://localhost:80",
+    "http://2130706433:80",
+    "http://0x7f000001:80",
+    "http://127.1:80",
+    "http://127.0.0.1@evil.example:80",
+    "https://127.0.0.1:80",
+    "file:///etc/passwd",
+    "gopher://127.0.0.1:70",
+    "http://127.0.0.1:80/path",
+    "http://127.0.0.1.:80",
+    "http://[::ffff:127.0.0.1]:80",
+    "http://evil.example",
+]
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_an_origin_is_a_name_of_the_settings_or_loopback(story: Story, origin: str) -> None:
+    """
+    J09: any other way to write an address is refused when the tool is uploaded.
+    """
+    answer = upload(story, DECLARATION.replace("ORIGIN", origin))
+
+    assert (answer.status, answer.reason, answer.document["stage"]) == (422, "tool_refused", "read")
+
+
+def test_an_origin_that_settings_do_not_name_is_refused(story: Story) -> None:
+    """
+    J09: a loopback port that no setting admits is refused at upload, and its listener hears nothing.
+    """
+    with sinks.listening() as sink:
+        answer = upload(story, DECLARATION.replace("ORIGIN", sink.origin).replace("send_parcel", "send_elsewhere"))
+        named = upload(story, DECLARATION.replace("ORIGIN", "nowhere").replace("send_parcel", "send_nowhere"))
+
+        assert sink.received == []
+    assert [(each.status, each.reason) for each in (answer, named)] == [(422, "tool_refused")] * 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("family: business", "family: governance"),
+        ("name: send_parcel", "name: issue_refund"),
+        ("name: send_parcel", "name: engage_kill"),
+        ("kind: http,", "kind: ledger,"),
+        ("path: /parcels", "path: /../parcels"),
+        ("path: /parcels", 'path: "/parcels?x={parcel_id}"'),
+        ("approver: commerce", "approver: auditor"),
+        ("risk: if", "risk: principal.id + if"),
+        ("effect: irreversible", "effect: harmless"),
+        ("version: 1", "version: 1\nversion: 2"),
+        ("version: 1", "version: &a [*a]"),
+        ("version: 1", "version: !!python/object/apply:os.system [id]"),
+        ("title: Send", "extra: 1\ntitle: Send"),
+    ],
+)
+def test_a_declaration_that_oversteps_is_refused(story: Story, old: str, new: str) -> None:
+    """
+    What is registered at run time is a business tool over HTTP under a free name, in a document of one reading.
+    """
+    assert old in DECLARATION
+
+    answer = upload(story, DECLARATION.replace("ORIGIN", "backoffice").replace(old, new, 1))
+
+    assert (answer.status, answer.reason) == (422, "tool_refused")
+
+
+def test_who_does_not_govern_uploads_no_tool(story: Story) -> None:
+    """
+    A12: only security and founder upload declarations.
+    """
+    answer = story.client.request(
+        "POST", "/v1/tools", story.person("operator", 1, TENANT).token, body=DECLARATION.encode()
+    )
+
+    assert (answer.status, answer.reason) == (403, "role_missing")

@@ -159,7 +159,9 @@ class _Counter:
                 arguments=call.arguments,
                 now_ms=now_ms,
             ),
-            since_ms=facts[since].at_ms if since else None,
+            # Never after we asked: what settles while the fact is on its way is not in it for sure, and by a source
+            # whose clock runs ahead it would count neither as in flight nor as settled.
+            since_ms=min(facts[since].at_ms, now_ms) if since else None,
         )
 
 

@@ -41,7 +41,8 @@ CACHE_MAX = 10_000  # About 10 MB of principals.
 SKEW_SECONDS = 30  # Clocks of issuer and gateway may differ by this much, for `iat` and `nbf` only.
 DELEGATES_MAX = 8  # A longer delegation has always been a mistake or an attack.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,127}")
-_TENANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+"""Tenants and principals: what entries, statements, switches and search can name (`proofs.shapes`)."""
 _HEADER_MEMBERS = {"alg", "kid", "typ"}
 
 
@@ -236,7 +237,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     for name in ("sub", "jti", "tenant", "kind"):
         if not isinstance(claims.get(name), str) or not _ID.fullmatch(claims[name]):
             raise Unauthenticated("token_claims", f"`{name}` must be an identifier")
-    if not _TENANT.fullmatch(claims["tenant"]):
+    if not _NAME.fullmatch(claims["tenant"]):
         raise Unauthenticated("token_claims", "`tenant` must be a tenant name")
     try:
         kind = PrincipalKind(claims["kind"])
@@ -251,10 +252,14 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     if kind is PrincipalKind.PERSON and not person:
         raise Unauthenticated("token_claims", "`person` is needed for a person")
     is_person = kind is PrincipalKind.PERSON
+    name = person if is_person else (chain[0] if chain else claims["sub"])
+    if not _NAME.fullmatch(name):
+        # A principal that the log's forms cannot name could not be approved, switched off or searched for.
+        raise Unauthenticated("token_claims", "the principal's id must be a plain name")
     return Principal(
         tenant=claims["tenant"],
         kind=kind,
-        id=person if is_person else (chain[0] if chain else claims["sub"]),
+        id=name,
         subject=claims["sub"] if chain else None,
         subject_person=person or None,
         delegates=tuple(chain[1:]),

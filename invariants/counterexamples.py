@@ -125,6 +125,8 @@ class _Simplifier:
                 return terms.equal(unknown, terms.integer(value))
             case Sort.NAME:
                 return terms.equal(unknown, terms.name(value))
+            case Sort.TEXT:
+                raise TypeError("tool questions know their strings as names")
 
     def _plain(self, symbol: Symbol) -> Iterator[int]:
         """Values worth trying, plainest first."""

@@ -1,7 +1,8 @@
 """Terms as SMT-LIB 2: the portable form of an obligation, which its digest covers and any solver can read.
 
-Symbols are `s` and a number, shared subterms are definitions `t` and a number; names are integers. Numbering follows
-the order in which operands are met, so the text depends on the graph alone and not on how it came about.
+Symbols are `s` and a number, functions `f` and a number, shared subterms are definitions `t` and a number; names are
+integers. Numbering follows the order in which operands are met, so the text depends on the graph alone and not on how
+it came about.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from invariants.terms import Op, Sort, Term, graph
 
-_SORTS = {Sort.BOOL: "Bool", Sort.INTEGER: "Int", Sort.NAME: "Int"}
+_SORTS = {Sort.BOOL: "Bool", Sort.INTEGER: "Int", Sort.NAME: "Int", Sort.TEXT: "String"}
 _OPERATORS = {
     Op.NOT: "not",
     Op.AND: "and",
@@ -21,6 +22,7 @@ _OPERATORS = {
     Op.ADD: "+",
     Op.SUBTRACT: "-",
     Op.MULTIPLY: "*",
+    Op.DIVIDE: "div",
 }
 
 
@@ -32,6 +34,7 @@ def script(assertions: Sequence[Term]) -> str:
 def _lines(assertions: Iterable[Term]) -> Iterator[str]:
     roots = tuple(assertions)
     names: dict[int, str] = {}
+    functions: set[int] = set()
     definitions = 0
     yield "(set-logic ALL)"
     for term in graph(roots):
@@ -42,16 +45,59 @@ def _lines(assertions: Iterable[Term]) -> Iterator[str]:
             case Op.CONSTANT:
                 names[term.number] = _constant(term)
             case _:
+                if term.op is Op.APPLY and term.payload not in functions:
+                    functions.add(term.payload or 0)
+                    sorts = " ".join(_SORTS[operand.sort] for operand in term.operands)
+                    yield f"(declare-fun f{term.payload} ({sorts}) {_SORTS[term.sort]})"
                 operands = " ".join(names[operand.number] for operand in term.operands)
                 names[term.number] = f"t{definitions}"
-                yield f"(define-fun t{definitions} () {_SORTS[term.sort]} ({_OPERATORS[term.op]} {operands}))"
+                applied = f"({_operator(term)} {operands}{_pattern(term)})"
+                yield f"(define-fun t{definitions} () {_SORTS[term.sort]} {applied})"
                 definitions += 1
     for root in roots:
         yield f"(assert {names[root.number]})"
     yield "(check-sat)"
 
 
+def _operator(term: Term) -> str:
+    match term.op:
+        case Op.APPLY:
+            return f"f{term.payload}"
+        case Op.LIKE:
+            return "str.in_re"
+        case _:
+            return _OPERATORS[term.op]
+
+
+def _pattern(term: Term) -> str:
+    if term.op is not Op.LIKE:
+        return ""
+    pieces = ["re.all" if piece is None else f"(str.to_re {quoted(piece)})" for piece in term.detail]
+    match pieces:
+        case []:
+            return ' (str.to_re "")'
+        case [only]:
+            return f" {only}"
+        case _:
+            return f" (re.++ {' '.join(pieces)})"
+
+
+def quoted(text: str) -> str:
+    """A string literal: printable ASCII but quotes and backslashes stands for itself, all else by its number."""
+    return '"' + escaped(text) + '"'
+
+
+def escaped(text: str) -> str:
+    """The inside of a literal. No escape that stands in the text survives as one."""
+    return "".join(
+        character if " " <= character <= "~" and character not in '"\\' else f"\\u{{{ord(character):x}}}"
+        for character in text
+    )
+
+
 def _constant(term: Term) -> str:
+    if term.sort is Sort.TEXT:
+        return quoted(term.detail[0] or "")
     value = term.payload or 0
     if term.sort is Sort.BOOL:
         return "true" if value else "false"

@@ -1,17 +1,21 @@
 """The prover's own term language: small, typed, hash-consed. Solvers, printers and evaluators are written against it.
 
-Three sorts: truth values, unbounded integers, and names. A name stands for a string, an entity id or an entity type:
-only whether two are the same can be asked, so each distinct text is one number (see `vocabulary`) and no text of a user
-ever reaches a solver. Building folds constants and drops what cannot matter, so a rule that cannot match costs nothing.
+Four sorts: truth values, unbounded integers, names and texts. A name stands for a string, an entity id or an entity
+type of which only whether two are the same can be asked, so each distinct text is one number (see `vocabulary`). Texts
+are strings that patterns look into; a text of a user reaches a solver as an escaped literal, never as a symbol: symbols
+and functions are numbers. Building folds constants and drops what cannot matter, so a rule that cannot match costs
+nothing.
 
 Equal terms of one `Terms` are one object: compare with `is`. Terms of different `Terms` never meet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
+from typing import Any
 
 
 @unique
@@ -21,6 +25,7 @@ class Sort(StrEnum):
     BOOL = "Bool"
     INTEGER = "Int"
     NAME = "Name"
+    TEXT = "Text"
 
 
 @unique
@@ -38,6 +43,22 @@ class Op(StrEnum):
     ADD = "add"
     SUBTRACT = "subtract"
     MULTIPLY = "multiply"
+    DIVIDE = "divide"
+    """By a positive constant, rounded down."""
+    APPLY = "apply"
+    """An unknown function, by its number, of its operands."""
+    LIKE = "like"
+    """Whether a text matches a pattern: `detail`, with None for any run of characters."""
+
+
+Pattern = tuple[str | None, ...]
+
+# SMT-LIB's strings end here; a text with a later character has no literal, so it is refused before it becomes a term.
+CHARACTER_MAX = 0x2FFFF
+
+
+class BeyondSolvers(ValueError):
+    """A text with a character that solvers do not know."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +71,9 @@ class Term:
     sort: Sort
     operands: tuple[Term, ...]
     payload: int | None
-    """The value of a constant (0 or 1 for a truth value), the number of a symbol, else None."""
+    """The value of a constant (0 or 1 for a truth value), the number of a symbol or function, else None."""
+    detail: Pattern = ()
+    """The text of a constant, alone; the pieces of a pattern."""
 
 
 class Terms:
@@ -59,7 +82,7 @@ class Terms:
     __slots__ = ("_known", "false", "true")
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Op, Sort, tuple[int, ...], int | None], Term] = {}
+        self._known: dict[tuple[Op, Sort, tuple[int, ...], int | None, Pattern], Term] = {}
         self.true = self._make(Op.CONSTANT, Sort.BOOL, (), 1)
         self.false = self._make(Op.CONSTANT, Sort.BOOL, (), 0)
 
@@ -71,6 +94,34 @@ class Terms:
 
     def name(self, number: int) -> Term:
         return self._make(Op.CONSTANT, Sort.NAME, (), number)
+
+    def text(self, value: str) -> Term:
+        """The constant of a string. Raises `BeyondSolvers`."""
+        if any(ord(character) > CHARACTER_MAX for character in value):
+            raise BeyondSolvers("a character beyond those of solvers")
+        return self._make(Op.CONSTANT, Sort.TEXT, (), None, (value,))
+
+    def application(self, sort: Sort, number: int, operands: tuple[Term, ...]) -> Term:
+        """An unknown function's value. Numbers are unique over symbols and functions; without operands, a symbol."""
+        return self._make(Op.APPLY, sort, operands, number) if operands else self.symbol(sort, number)
+
+    def like(self, text: Term, pattern: Pattern) -> Term:
+        """Whether `text` matches `pattern`, all of it."""
+        _require(Sort.TEXT, text)
+        if text.op is Op.CONSTANT:
+            return self.boolean(value=matches(text.detail[0] or "", pattern))
+        if any(ord(character) > CHARACTER_MAX for piece in pattern for character in piece or ""):
+            raise BeyondSolvers("a character beyond those of solvers")
+        return self._make(Op.LIKE, Sort.BOOL, (text,), None, pattern)
+
+    def divide(self, first: Term, divisor: int) -> Term:
+        """The quotient rounded down."""
+        _require(Sort.INTEGER, first)
+        if divisor <= 0:
+            raise ValueError("a positive divisor expected")
+        if first.op is Op.CONSTANT:
+            return self.integer(_value(first) // divisor)
+        return first if divisor == 1 else self._make(Op.DIVIDE, Sort.INTEGER, (first, self.integer(divisor)), None)
 
     def symbol(self, sort: Sort, number: int) -> Term:
         """An unknown. Numbers are unique over all sorts; what they mean is kept beside the terms."""
@@ -171,12 +222,34 @@ class Terms:
             return self.integer(_COMPUTE[op](_value(first), _value(second)))
         return self._make(op, Sort.INTEGER, (first, second), None)
 
-    def _make(self, op: Op, sort: Sort, operands: tuple[Term, ...], payload: int | None) -> Term:
-        key = (op, sort, tuple(operand.number for operand in operands), payload)
+    def _make(self, op: Op, sort: Sort, operands: tuple[Term, ...], payload: int | None, detail: Pattern = ()) -> Term:
+        key = (op, sort, tuple(operand.number for operand in operands), payload, detail)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = Term(len(self._known), op, sort, operands, payload)
+            known = self._known[key] = Term(len(self._known), op, sort, operands, payload, detail)
         return known
+
+
+def matches(text: str, pattern: Pattern) -> bool:
+    """Whether all of `text` matches: pieces in order, with any run of characters where the pattern has None."""
+    runs: list[str] = [""]
+    for piece in pattern:
+        if piece is None:
+            runs.append("")
+        else:
+            runs[-1] += piece
+    if len(runs) == 1:
+        return text == runs[0]
+    first, *middle, last = runs
+    if len(text) < len(first) + len(last) or not text.startswith(first) or not text.endswith(last):
+        return False
+    place, end = len(first), len(text) - len(last)
+    for run in middle:
+        place = text.find(run, place, end)
+        if place < 0:
+            return False
+        place += len(run)
+    return True
 
 
 def graph(roots: Iterable[Term]) -> Iterator[Term]:
@@ -194,43 +267,66 @@ def graph(roots: Iterable[Term]) -> Iterator[Term]:
                 stack.extend((operand, False) for operand in reversed(term.operands))
 
 
+def applications(roots: Iterable[Term]) -> tuple[Term, ...]:
+    """Every symbol and function value below `roots`, operands first."""
+    return tuple(term for term in graph(roots) if term.op in (Op.SYMBOL, Op.APPLY))
+
+
 def symbols(roots: Iterable[Term]) -> tuple[Term, ...]:
     """The unknowns below `roots`, by number."""
     found = (term for term in graph(roots) if term.op is Op.SYMBOL)
     return tuple(sorted(found, key=_value))
 
 
+Value = int | str
+"""Of a constant or an unknown: truth values are 0 and 1, texts are themselves."""
+
+
 def evaluate(root: Term, values: Mapping[int, int]) -> int:
-    """The value of a term under an assignment by symbol number; truth values are 0 and 1."""
-    known: dict[int, int] = {}
-    for term in graph((root,)):
-        known[term.number] = _ground(term, [known[operand.number] for operand in term.operands], values)
-    return known[root.number]
+    """The value of a term without functions and texts under an assignment by symbol number."""
+    value = valuation((root,), lambda term, _operands: values[_value(term)])[root.number]
+    if isinstance(value, str):
+        raise TypeError("a text has no number")
+    return value
 
 
-def _ground(term: Term, operands: list[int], values: Mapping[int, int]) -> int:
+def valuation(roots: Iterable[Term], unknown: Callable[[Term, tuple[Value, ...]], Value]) -> dict[int, Value]:
+    """The value of every term below `roots` by its number. `unknown` says what symbols and functions give."""
+    known: dict[int, Value] = {}
+    for term in graph(roots):
+        operands = tuple(known[operand.number] for operand in term.operands)
+        known[term.number] = unknown(term, operands) if term.op in (Op.SYMBOL, Op.APPLY) else _ground(term, operands)
+    return known
+
+
+def _ground(term: Term, operands: tuple[Any, ...]) -> Value:
     match term.op:
         case Op.CONSTANT:
-            return _value(term)
-        case Op.SYMBOL:
-            return values[_value(term)]
+            return term.detail[0] or "" if term.sort is Sort.TEXT else _value(term)
         case Op.NOT:
-            return 1 - operands[0]
+            return int(not operands[0])
         case Op.AND:
-            return min(operands)
+            return int(min(operands))
         case Op.OR:
-            return max(operands)
+            return int(max(operands))
         case Op.IF:
-            return operands[1] if operands[0] else operands[2]
+            return operands[1] if operands[0] else operands[2]  # type: ignore[no-any-return]
         case Op.EQUAL:
             return int(operands[0] == operands[1])
         case Op.LESS_EQUAL:
             return int(operands[0] <= operands[1])
+        case Op.LIKE:
+            return int(matches(operands[0], term.detail))
         case _:
             return _COMPUTE[term.op](operands[0], operands[1])
 
 
-_COMPUTE = {Op.ADD: int.__add__, Op.SUBTRACT: int.__sub__, Op.MULTIPLY: int.__mul__}
+_COMPUTE: Mapping[Op, Callable[[int, int], int]] = {
+    Op.ADD: operator.add,
+    Op.SUBTRACT: operator.sub,
+    Op.MULTIPLY: operator.mul,
+    Op.DIVIDE: operator.floordiv,
+}
 
 
 def _value(term: Term) -> int:

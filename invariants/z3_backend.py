@@ -7,24 +7,28 @@ truthy: they are compared here and leave as an enum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from enum import StrEnum, unique
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import z3
 
-from invariants.terms import Op, Sort, Term, graph
+from invariants import smtlib
+from invariants.answers import Verdict
+from invariants.terms import Op, Pattern, Sort, Term, graph
+
+__all__ = ["SOLVER_VERSION", "Solver", "Verdict", "limit_memory"]
 
 SOLVER_VERSION = f"z3 {z3.get_version_string()}"
 
-
-@unique
-class Verdict(StrEnum):
-    """What a solver says about a set of assertions."""
-
-    SATISFIABLE = "sat"
-    UNSATISFIABLE = "unsat"
-    UNKNOWN = "unknown"
+_BINARY: Mapping[Op, Callable[[Any, Any], Any]] = {
+    Op.EQUAL: operator.eq,
+    Op.LESS_EQUAL: operator.le,
+    Op.ADD: operator.add,
+    Op.SUBTRACT: operator.sub,
+    Op.MULTIPLY: operator.mul,
+    Op.DIVIDE: operator.truediv,  # Z3's quotient of integers, rounded down for a positive divisor.
+}
 
 
 def limit_memory(memory_bytes: int) -> None:
@@ -35,7 +39,7 @@ def limit_memory(memory_bytes: int) -> None:
 class Solver:
     """Assertions of one obligation, and what follows from them."""
 
-    __slots__ = ("_context", "_expressions", "_model", "_solver", "_symbols")
+    __slots__ = ("_context", "_expressions", "_functions", "_model", "_solver", "_symbols")
 
     def __init__(self, assertions: Iterable[Term], resources: int) -> None:
         self._context = z3.Context()
@@ -43,6 +47,7 @@ class Solver:
         self._solver.set("rlimit", resources)
         self._solver.set("random_seed", 0)
         self._expressions: dict[int, Any] = {}
+        self._functions: dict[int, Any] = {}
         self._symbols: dict[int, tuple[Sort, Any]] = {}
         self._model: Any = None
         for assertion in assertions:
@@ -74,6 +79,8 @@ class Solver:
         return {number: self._number(sort, symbol) for number, (sort, symbol) in self._symbols.items()}
 
     def _number(self, sort: Sort, symbol: Any) -> int:
+        if sort is Sort.TEXT:
+            raise TypeError("a text has no number")
         value = self._model.eval(symbol, model_completion=True)
         return int(z3.is_true(value)) if sort is Sort.BOOL else int(value.as_long())
 
@@ -90,6 +97,8 @@ class Solver:
                 return self._symbol(term)
             case Op.CONSTANT if term.sort is Sort.BOOL:
                 return z3.BoolVal(term.payload == 1, ctx=self._context)
+            case Op.CONSTANT if term.sort is Sort.TEXT:
+                return z3.StringVal(smtlib.escaped(term.detail[0] or ""), ctx=self._context)
             case Op.CONSTANT:
                 return z3.IntVal(term.payload, ctx=self._context)
             case Op.NOT:
@@ -100,22 +109,47 @@ class Solver:
                 return z3.Or(*operands)
             case Op.IF:
                 return z3.If(*operands)
-            case Op.EQUAL:
-                return operands[0] == operands[1]
-            case Op.LESS_EQUAL:
-                return operands[0] <= operands[1]
-            case Op.ADD:
-                return operands[0] + operands[1]
-            case Op.SUBTRACT:
-                return operands[0] - operands[1]
-            case Op.MULTIPLY:
-                return operands[0] * operands[1]
+            case Op.APPLY:
+                return self._function(term)(*operands)
+            case Op.LIKE:
+                return z3.InRe(operands[0], self._pattern(term.detail))
+            case _:
+                return _BINARY[term.op](operands[0], operands[1])
+
+    def _function(self, term: Term) -> Any:
+        number = term.payload or 0
+        if number not in self._functions:
+            sorts = [self._sort(operand.sort) for operand in term.operands]
+            self._functions[number] = z3.Function(f"f{number}", *sorts, self._sort(term.sort))
+        return self._functions[number]
+
+    def _sort(self, sort: Sort) -> Any:
+        match sort:
+            case Sort.BOOL:
+                return z3.BoolSort(ctx=self._context)
+            case Sort.INTEGER | Sort.NAME:
+                return z3.IntSort(ctx=self._context)
+            case Sort.TEXT:
+                return z3.StringSort(ctx=self._context)
+
+    def _pattern(self, pattern: Pattern) -> Any:
+        anything = z3.Full(z3.ReSort(z3.StringSort(ctx=self._context)))
+        pieces = [
+            anything if piece is None else z3.Re(z3.StringVal(smtlib.escaped(piece), ctx=self._context))
+            for piece in pattern
+        ]
+        match pieces:
+            case []:
+                return z3.Re(z3.StringVal("", ctx=self._context))
+            case [only]:
+                return only
+            case _:
+                return z3.Concat(*pieces)
 
     def _symbol(self, term: Term) -> Any:
         # The solver never sees a name that somebody wrote: two such names once collapsed into one symbol.
         number = term.payload or 0
         name = f"s{number}"
-        make = z3.Bool if term.sort is Sort.BOOL else z3.Int
-        symbol = make(name, ctx=self._context)
+        symbol = z3.Const(name, self._sort(term.sort))
         self._symbols[number] = (term.sort, symbol)
         return symbol

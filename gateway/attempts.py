@@ -10,7 +10,7 @@ from gateway.activation import Active
 from gateway.admission import Call, call_text
 from gateway.approvals import Presented
 from gateway.encoding import encode
-from gateway.ledger import CallRow, FullRow
+from gateway.ledger import CallRow, Close, FullRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,8 @@ class Attempt:
     held: FullRow | None
     editors: tuple[str, ...]
     """Persons and agents whose earlier version of this call was edited into it."""
+    ends: Close | None = None
+    """The version that this call edits: it ends when this one is intended or parked, in the same transaction."""
     keep_until_ms: int
 
     @property

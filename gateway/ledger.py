@@ -119,18 +119,20 @@ class Append:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Park:
-    """The call waits for approval. Answers `Placed`, or `Held` when the claim is taken meanwhile."""
+    """The call waits for approval. Answers `Placed`, `Held` when the claim is taken meanwhile, or `Stale` (`ends`)."""
 
     row: CallRow
     entry: Draft
     expires_at_ms: int
     answer: bytes
     """The 202 body, without what only the sequencer knows."""
+    ends: Close | None = None
+    """As of an `Intend`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intend:
-    """The transaction of stage 9. Answers `Intended`, `Held`, `Exceeded`, `Moved`, `Used` or `Killed`."""
+    """The transaction of stage 9. Answers `Intended`, `Held`, `Stale`, `Exceeded`, `Moved`, `Used` or `Killed`."""
 
     row: CallRow
     entry: Draft
@@ -142,6 +144,8 @@ class Intend:
     """(tenant, scope, target) of every switch that would stop this call."""
     refusal: Callable[[Exceeded | Used | Killed], Draft] | None = None
     """Writes the refusal entry into the same batch."""
+    ends: Close | None = None
+    """The parked call that this one is an edit of: it ends with this act, or this act does nothing (`Stale`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import orjson
 
@@ -38,6 +37,16 @@ class Rejection:
     feedback: str
     """The reason in the approver's words; the requester reads it."""
     payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """What presenting a call means for the parked call that it edits."""
+
+    editors: tuple[str, ...] = ()
+    """Who took part in the versions before, subjects and delegates among them."""
+    ends: Close | None = None
+    """The end of the version before, to be made with the intent or the parking of this one."""
 
 
 class Parking:
@@ -75,68 +84,48 @@ class Parking:
         entry = entries.parked(
             call, attempt.call_id, attempt.call_salt, attempt.active.reference(), wanting.ruling, packet
         )
-        placed = await self._refusals.commit(Park(row=row, entry=entry, expires_at_ms=expires_at_ms, answer=body))
+        placed = await self._refusals.commit(
+            Park(row=row, entry=entry, expires_at_ms=expires_at_ms, answer=body, ends=attempt.ends)
+        )
         if not isinstance(placed, Placed):
             raise self._refusals.of_ledger(attempt, placed)
-        await self.supersede(call)
         return self._answers.parked(body, placed)
 
-    async def editors(self, call: Call, held: FullRow | None) -> tuple[str, ...]:
+    async def edit(self, call: Call, held: FullRow | None) -> Edit:
         """
-        Who took part in the versions that this call edits, subjects and delegates among them.
+        What this call edits, if anything.
 
         `held` is the row of an edit that is presented again: it ended the call that it names itself. Raises
-        `NotFound`, `Conflict` when the edited call is no longer parked, and `Denied` for an editor who neither asked
-        for it nor is a person with a role.
+        `NotFound`, `Conflict` when the edited call is no longer parked, and `Denied` for a call to another tool, and
+        for an editor who neither asked for it nor is a person with a role.
         """
         if call.edits is None:
-            return ()
+            return Edit()
         edited = await self._records.call(call.principal.tenant, call.edits)
         if edited is None:
             raise NotFound("unknown_call", "`edits` names no call of this tenant")
         if edited.state is not State.PARKED and held is not None:
-            return ()
+            return Edit()
         if edited.state is not State.PARKED:
             raise Conflict("call_closed", "only a parked call can be edited", members={"call": call_text(call.edits)})
+        if edited.row.tool != call.tool.contract.name:
+            # It would end the other call without being a version of it: that is for its requester alone.
+            raise Denied("edit_not_allowed", "an edit is a call to the same tool")
         requester = orjson.loads(edited.row.requester)
         is_person = call.principal.kind is PrincipalKind.PERSON and bool(call.principal.roles)
         if edited.row.principal != call.principal.reference and not is_person:
             raise Denied("edit_not_allowed", "only the requester or a person with a role edits a call")
         named = {requester[name] for name in ("id", "subject", "subject_person")}
-        return tuple(sorted({*named, *requester["delegates"], *requester["editors"]} - {""}))
-
-    async def supersede(self, call: Call) -> None:
-        """End the call that this one edited. Another end of it may have come first."""
-        if call.edits is None:
-            return
-        edited = await self._records.call(call.principal.tenant, call.edits)
-        if edited is not None and edited.state is State.PARKED:
-            await self.close(edited, State.CANCELLED, by=call.principal.reference, reason="edited")
+        return Edit(
+            editors=tuple(sorted({*named, *requester["delegates"], *requester["editors"]} - {""})),
+            ends=_ending(edited, State.CANCELLED, by=call.principal.reference, reason="edited"),
+        )
 
     async def close(
         self, row: FullRow, state: State, *, by: str, reason: str, rejection: Rejection | None = None
     ) -> Placed | State:
         """Reject, cancel or expire a parked call; the state that won when ours came second."""
-        call_id: UUID = row.row.call_id
-        named = {"call": call_text(call_id), "tool": row.row.tool}
-        document = {**named, "status": state.value, "reason": reason}
-        if rejection is not None:
-            document["feedback"] = rejection.feedback
-        act = Close(
-            tenant=row.row.tenant,
-            call_id=call_id,
-            state=state,
-            answer=encode(document),
-            entry=Draft(
-                tenant=row.row.tenant,
-                kind=state.name,
-                call_id=call_id,
-                members={**named, "principal": by, "state": state.value, "reason": reason},
-                payload=rejection.payload if rejection else None,
-            ),
-            approval=rejection.approval if rejection else None,
-        )
-        answer = await self._refusals.commit(act)
+        answer = await self._refusals.commit(_ending(row, state, by=by, reason=reason, rejection=rejection))
         match answer:
             case Placed():
                 return answer
@@ -149,3 +138,26 @@ class Parking:
         waiting = await self._records.parked_count(principal.tenant, principal.reference)
         if waiting >= self._per_principal_max:
             raise RateExceeded("too_many_parked", RETRY_SECONDS)
+
+
+def _ending(row: FullRow, state: State, *, by: str, reason: str, rejection: Rejection | None = None) -> Close:
+    """The end of a parked call, as the ledger takes it."""
+    tenant, call_id = row.row.tenant, row.row.call_id
+    named = {"call": call_text(call_id), "tool": row.row.tool}
+    document = {**named, "status": state.value, "reason": reason}
+    if rejection is not None:
+        document["feedback"] = rejection.feedback
+    return Close(
+        tenant=tenant,
+        call_id=call_id,
+        state=state,
+        answer=encode(document),
+        entry=Draft(
+            tenant=tenant,
+            kind=state.name,
+            call_id=call_id,
+            members={**named, "principal": by, "state": state.value, "reason": reason},
+            payload=rejection.payload if rejection else None,
+        ),
+        approval=rejection.approval if rejection else None,
+    )

@@ -190,7 +190,8 @@ class Pipeline:
             keep_until_ms=at.clock.now_ms() + at.keep_ms,
         )
         async with at.refusals.recorded(attempt):
-            edited = replace(attempt, editors=await at.parking.editors(call, held))
+            edit = await at.parking.edit(call, held)
+            edited = replace(attempt, editors=edit.editors, ends=edit.ends)
             return claims.resume(edited, held, at.clock.now_ms())
 
     async def _decide(self, attempt: Attempt, stage: Stages, *, is_patient: bool) -> Clearance | Reply | None:
@@ -242,11 +243,13 @@ class Pipeline:
                 approvals=cleared.gathered.approvals.ids,
                 kills=at.governance.kill_switches(attempt.call),
                 refusal=lambda denied: at.refusals.entry(attempt, reason_of(denied), packet=packet),
+                ends=attempt.ends,
             )
         )
         if isinstance(answer, Intended | Moved):
             return answer
-        raise at.refusals.of_ledger(attempt, answer)
+        async with at.refusals.recorded(attempt):
+            raise at.refusals.of_ledger(attempt, answer)
 
     async def _replay(self, attempt: Attempt, held: FullRow) -> Reply:
         """The first answer again, if its recorded question would pass today for this principal; facts are not read."""
@@ -286,7 +289,6 @@ class Pipeline:
             raise OutcomeUnknown(attempt.text)
         await self._at.governance.took_effect(attempt.call, settled)
         self._at.confirming.later(attempt, settled)
-        await self._at.parking.supersede(attempt.call)
         if settled.state is State.NOT_DONE:
             raise NotDone(attempt.text, entry=settled.placed.seq)
         return self._at.answers.settled(attempt.call, settled)

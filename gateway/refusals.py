@@ -22,6 +22,7 @@ from gateway.ledger import (
     Ledger,
     LedgerUnavailable,
     Placed,
+    Stale,
     State,
     Used,
 )
@@ -96,6 +97,8 @@ class Refusals:
                 return Denied("killed", f"a switch of scope `{scope}` is engaged", members=self._named(attempt, placed))
             case Used(placed=placed):
                 return Conflict("approval_used", "the approval is consumed", members=self._named(attempt, placed))
+            case Stale():
+                return Conflict("call_closed", "only a parked call can be edited")
             case Held(state=State.EXECUTING):
                 return Conflict("in_flight", "another request with this key came first")
             case Held():

@@ -107,6 +107,9 @@ class Batch:
         row = self.snapshot.calls.get(act.row.claim)
         if row is not None and not _is_free(row, act.row, _INTENDABLE):
             return _held(row)
+        edited = self._edited(act)
+        if isinstance(edited, Stale):
+            return edited
         refused = self._refusal(act)
         if refused is not None:
             if isinstance(refused, Moved) or act.refusal is None:
@@ -124,7 +127,9 @@ class Batch:
         self.changed[row.claim] = row
         self._reserve(act, row, row.intent_seq)
         fence = row.fence
-        return self._due(act.entry, lambda placed: Intended(placed=placed, fence=fence))
+        intended = self._due(act.entry, lambda placed: Intended(placed=placed, fence=fence))
+        self._end(edited, act.ends)
+        return intended
 
     def settle(self, act: Settle) -> Decided:
         """Close the open intent, once; what comes after the fence has moved is recorded as late."""
@@ -155,6 +160,9 @@ class Batch:
         row = self.snapshot.calls.get(act.row.claim)
         if row is not None and not _is_free(row, act.row, frozenset({State.NOT_DONE})):
             return _held(row)
+        edited = self._edited(act)
+        if isinstance(edited, Stale):
+            return edited
         if row is None:
             row = self._create(act.row, State.PARKED)
         row.state = State.PARKED
@@ -162,19 +170,14 @@ class Batch:
         row.expires_at_ms = act.expires_at_ms
         row.parked_seq = self._next(act.entry.tenant)
         self.changed[row.claim] = row
-        return self._due(act.entry, _placed)
+        parked = self._due(act.entry, _placed)
+        self._end(edited, act.ends)
+        return parked
 
     def close(self, act: Close) -> Decided:
         """End a parked call without running it; the first committed state wins."""
         row = self._parked(act.tenant, act.call_id)
-        if isinstance(row, Stale):
-            return row
-        row.state, row.answer = act.state, act.answer
-        row.outcome_seq = self._next(act.entry.tenant)
-        self.changed[row.claim] = row
-        if act.approval is not None:
-            self.approvals.append((act.approval, row.outcome_seq))
-        return self._due(act.entry, _placed)
+        return row if isinstance(row, Stale) else self._close(row, act)
 
     def approve(self, act: Approve) -> Decided:
         """Keep a person's yes beside a call that is still parked."""
@@ -209,6 +212,26 @@ class Batch:
         self.snapshot.calls[call.claim] = row
         self.snapshot.by_id[call.call_id] = row
         return row
+
+    def _close(self, row: Row, act: Close) -> Due:
+        row.state, row.answer = act.state, act.answer
+        row.outcome_seq = self._next(act.entry.tenant)
+        self.changed[row.claim] = row
+        if act.approval is not None:
+            self.approvals.append((act.approval, row.outcome_seq))
+        return self._due(act.entry, _placed)
+
+    def _edited(self, act: Intend | Park) -> Row | Stale | None:
+        """The call that ends with this one, still parked. A call does not edit itself."""
+        if act.ends is None:
+            return None
+        if act.ends.call_id == act.row.call_id:
+            return Stale(state=State.REFUSED)
+        return self._parked(act.ends.tenant, act.ends.call_id)
+
+    def _end(self, edited: Row | None, act: Close | None) -> None:
+        if edited is not None and act is not None:
+            self._close(edited, act)
 
     def _parked(self, tenant: str, call_id: UUID) -> Row | Stale:
         row = self.snapshot.by_id.get(call_id)

@@ -36,10 +36,12 @@ class Questions:
                     budgets.update([budget.key for budget in act.budgets])
                     flights.update([(flight.key, flight.since_ms) for flight in act.in_flight])
                     approvals.update(act.approvals)
+                    ids.update([act.ends.call_id] if act.ends else [])
                 case Settle():
                     claims.add(act.claim)
                 case Park():
                     claims.add(act.row.claim)
+                    ids.update([act.ends.call_id] if act.ends else [])
                 case Close():
                     ids.add(act.call_id)
                 case Approve():

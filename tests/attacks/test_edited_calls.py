@@ -109,3 +109,35 @@ def test_an_edit_needs_something_to_edit(story: Story) -> None:
         (403, "edit_not_allowed"),
         (422, "edits_malformed"),
     ]
+
+
+def test_an_edit_to_another_tool_does_not_end_a_call(story: Story) -> None:
+    """
+    E10: a call that is permitted by itself is no edit of somebody else's call to another tool, and ends nothing.
+    """
+    parked, operator = story.parked_refund(), story.person("operator")
+    user = story.state("users")[-1]["id"]
+
+    answer = story.client.call(
+        operator.token, "revoke_push_tokens", {"user_id": user}, reason="user_request", edits=parked.call
+    )
+    status = story.client.get(f"/v1/calls/{parked.call}", parked.token).document["status"]
+
+    assert (answer.status, answer.reason, status) == (403, "edit_not_allowed", "parked")
+    assert "entry" in answer.document
+
+
+def test_a_call_does_not_edit_itself(story: Story) -> None:
+    """
+    E10: a parked call that names itself stays parked, and neither runs nor ends.
+    """
+    parked = story.parked_refund()
+    approval = parked.approved_by(story.person("finance", 2))
+
+    answer = story.refund(
+        parked.token, parked.order, parked.cents, key=parked.key, approvals=[approval], edits=parked.call
+    )
+
+    assert (answer.status, answer.reason) == (409, "call_closed")
+    assert parked.present(approval).document["status"] == "executed"
+    assert len(story.effects(parked.call)) == 1

@@ -17,7 +17,6 @@ from gateway.ledger import (
     ActRefused,
     Answer,
     Append,
-    Close,
     Draft,
     Exceeded,
     Held,
@@ -382,13 +381,7 @@ def test_first_committed_end_of_a_parked_call_wins(database: Urls) -> None:
     async def story() -> tuple[list[Answer], list[Answer]]:
         async with acts.books(database.app) as ledger:
             row = acts.call("parked")
-            close = Close(
-                tenant=ACME,
-                call_id=row.call_id,
-                state=State.CANCELLED,
-                answer=b"{}",
-                entry=acts.entry("CANCELLED", row),
-            )
+            close = acts.close(row)
             first = [
                 await ledger.commit(acts.park(row)),
                 await ledger.commit(acts.park(acts.call("parked"))),
@@ -506,7 +499,7 @@ def test_sweeper_finds_expired_and_doubtful_calls(database: Urls) -> None:
 
     with connect(database.app) as connection:
         overdue = sweeping.overdue(connection, [ACME], limit=10)
-        doubtful = sweeping.in_doubt(connection, [ACME], limit=10)
+        doubtful = sweeping.in_doubt(connection, [ACME], limit=10, offset=0)
     assert [each.row.claim for each in overdue] == [acts.key("acme/expired")]
     assert [(each.row.claim, each.status) for each in doubtful] == [(acts.key("acme/doubtful"), 504)]
 
@@ -530,3 +523,29 @@ def test_full_ledger_refuses_at_once(database: Urls) -> None:
     assert _kinds(answers) == {Intended: 10, LedgerUnavailable: 2}
     with pytest.raises(LedgerUnavailable, match="10 requests are waiting"):
         raise answers[-1]
+
+
+def test_an_edit_and_what_it_edits_never_both_go_on(database: Urls) -> None:
+    """
+    The edited call ends in the transaction that opens or parks its edit; the first committed state wins.
+    """
+
+    async def story() -> list[Answer]:
+        async with acts.books(database.app) as ledger:
+            first, second = acts.call("first"), acts.call("second")
+            await ledger.commit(acts.park(first))
+            await ledger.commit(acts.park(second))
+            return [
+                await ledger.commit(replace(acts.intend(acts.call("edit")), ends=acts.close(first))),
+                await ledger.commit(acts.intend(first)),
+                await ledger.commit(replace(acts.park(acts.call("again")), ends=acts.close(first))),
+                await ledger.commit(acts.intend(second)),
+                await ledger.commit(replace(acts.intend(acts.call("late")), ends=acts.close(second))),
+                await ledger.commit(replace(acts.park(acts.call("later")), ends=acts.close(second))),
+            ]
+
+    answers = asyncio.run(story())
+
+    assert [type(each) for each in answers] == [Intended, Held, Stale, Intended, Stale, Stale]
+    assert answers[1].state is State.CANCELLED
+    assert acts.verified(database.app).is_good

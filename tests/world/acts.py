@@ -15,6 +15,7 @@ from gateway.ledger import (
     Approve,
     Budget,
     CallRow,
+    Close,
     Draft,
     Exceeded,
     InFlight,
@@ -147,6 +148,12 @@ def settle(
 def park(row: CallRow, *, expires_at_ms: int = FAR_MS) -> Park:
     """A call that waits for an approval."""
     return Park(row=row, entry=entry("PARKED", row), expires_at_ms=expires_at_ms, answer=b'{"status":"parked"}')
+
+
+def close(row: CallRow) -> Close:
+    """A parked call that its requester takes back."""
+    entered = entry("CANCELLED", row)
+    return Close(tenant=row.tenant, call_id=row.call_id, state=State.CANCELLED, answer=b"{}", entry=entered)
 
 
 def approve(row: CallRow, person: str = "per_ada", *, approval_id: UUID | None = None) -> Approve:

@@ -15,7 +15,7 @@ import httpx2
 import orjson
 
 from gateway.encoding import encode
-from gateway.errors import Misconfigured, Unavailable
+from gateway.errors import Misconfigured, NotFound, Unavailable
 from gateway.ledger import State
 from gateway.tools import PreparedTool, fill_path
 from proofs import canonical
@@ -77,7 +77,7 @@ class ToolConnector(Protocol):
         """What the tool says became of the effect; None where it has no such query or does not answer."""
 
     async def view(self, tenant: str, tool: PreparedTool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The result of a read tool. Raises `Unavailable`."""
+        """The result of a read tool. Raises `Unavailable`, and `NotFound` where the source knows no such thing."""
 
 
 class HttpConnector:
@@ -139,6 +139,8 @@ class HttpConnector:
     async def view(self, tenant: str, tool: PreparedTool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         connector = tool.contract.connector
         reply = await self._read(tenant, connector, connector.method, connector.path, arguments)
+        if reply.status == 404:
+            raise NotFound("unknown_subject", "the source knows nothing of that id")
         if reply.status != 200 or not isinstance(reply.document, dict):
             raise Unavailable("source_unreachable", "the view did not answer")
         return reply.document

@@ -1,7 +1,7 @@
 """The OpenAPI document: FastAPI's own for the plain routes, and the call route from the registry.
 
 The call route is no FastAPI route, so that nothing documentary can ever run; its description is written here, with one
-alternative per tool, integers only.
+alternative per tool, integers only. The plain routes read their requests themselves; what they take is added here too.
 """
 
 from __future__ import annotations
@@ -16,9 +16,78 @@ from starlette.routing import Route
 from gateway.activation import SYSTEM, Policies
 from gateway.admission import APPROVALS_MAX
 from gateway.doors.front import CALLS
+from gateway.doors.routes import FEEDBACK_LENGTH_MAX, STATES
+from gateway.settings import Settings
 from tool_registry import schemas
 from tool_registry.contracts import Contract, Effect
 
+PUBLIC = frozenset({"GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/keys", "GET /v1/audit/checkpoint"})
+"""The routes that ask for no token."""
+
+
+def _parameter(place: str, name: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
+    return {"in": place, "name": name, "required": required, "schema": schema}
+
+
+def _number(maximum: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": 0, "maximum": maximum}
+
+
+def _object(properties: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    members = {"type": "object", "additionalProperties": False, "properties": properties}
+    return {**members, "required": sorted(properties)} if required else members
+
+
+_TEXT = {"type": "string"}
+_KEY = _parameter(
+    "header",
+    "Idempotency-Key",
+    {"type": "string", "minLength": 2, "maxLength": 255, "pattern": "^[!-~]+$"},
+    required=True,
+)
+_APPROVALS = {
+    "type": "array",
+    "maxItems": APPROVALS_MAX,
+    "items": {"type": "string", "pattern": "^appr_[0-9a-f]{32}$"},
+}
+_PATH = {
+    "call": _parameter("path", "call", {"type": "string", "pattern": "^call_[0-9a-f]{32}$"}, required=True),
+    "tool": _parameter("path", "tool", {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"}, required=True),
+}
+_QUERY = {
+    "GET /v1/calls": [
+        _parameter("query", "state", {"enum": list(STATES)}),
+        _parameter("query", "before_ms", _number(10**14)),
+    ],
+    "GET /v1/calls/{call}": [_parameter("query", "wait", _number(Settings.model_fields["wait_seconds_max"].default))],
+    "GET /v1/audit/entries": [_parameter("query", "after", _number(2**53 - 1))],
+    "GET /v1/audit/checkpoint": [
+        _parameter("query", "tenant", {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"}, required=True)
+    ],
+    "POST /v1/calls/{call}/undo": [_KEY],
+}
+_STATEMENT = _object(
+    dict.fromkeys(
+        ("call", "tool", "bundle", "requester", "approver", "key", "verdict", "shown", "reason", "not_after", "nonce"),
+        _TEXT,
+    ),
+    required=True,
+)
+_VERDICT = ("application/json", _object({"statement": _STATEMENT, "signature": _TEXT}, required=True))
+_BODIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "POST /v1/calls/{call}/approvals": _VERDICT,
+    "POST /v1/calls/{call}/rejections": _VERDICT,
+    "POST /v1/calls/{call}/undo": (
+        "application/json",
+        _object({"reason_code": _TEXT, "approvals": _APPROVALS}, required=False),
+    ),
+    "POST /v1/calls/{call}/feedback": (
+        "application/json",
+        _object({"text": {"type": "string", "minLength": 1, "maxLength": FEEDBACK_LENGTH_MAX}}, required=True),
+    ),
+    "POST /v1/tools": ("application/yaml", _TEXT),
+    "POST /v1/bundles": ("application/json", {"type": "object"}),
+}
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "reason"],
@@ -47,19 +116,31 @@ def openapi(app: FastAPI, policies: Policies) -> dict[str, Any]:
     }
     document["security"] = [{"bearer": []}]
     document["paths"].setdefault(CALLS, {})["post"] = _call(contracts)
-    for item in document["paths"].values():
-        for operation in item.values():
-            operation["responses"] = _responses(operation.get("operationId", ""))
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            _complete(f"{method.upper()} {path}", operation)
     return document
 
 
+def _complete(route: str, operation: dict[str, Any]) -> None:
+    """What FastAPI cannot know of a route that reads its request itself."""
+    operation["responses"] = _responses(operation.get("operationId", ""))
+    if route in PUBLIC:
+        operation["security"] = []
+    parameters = [_PATH[name] for name in _PATH if f"{{{name}}}" in route] + _QUERY.get(route, [])
+    if parameters:
+        operation.setdefault("parameters", []).extend(parameters)
+    if route in _BODIES:
+        media, schema = _BODIES[route]
+        operation["requestBody"] = {"required": True, "content": {media: {"schema": schema}}}
+
+
 def _call(contracts: list[Contract]) -> dict[str, Any]:
-    header = {"in": "header", "schema": {"type": "string", "minLength": 2, "maxLength": 255, "pattern": "^[!-~]+$"}}
     return {
         "operationId": "call",
         "summary": "Ask for one call to one tool",
         "parameters": [
-            {**header, "name": "Idempotency-Key", "required": True},
+            _KEY,
             {
                 "in": "header",
                 "name": "X-Correlation-Id",
@@ -86,11 +167,8 @@ def _request(contract: Contract) -> dict[str, Any]:
             "tool": {"const": contract.name},
             "arguments": schemas.of_arguments(contract),
             "reason_code": reason,
-            "approvals": {
-                "type": "array",
-                "maxItems": APPROVALS_MAX,
-                "items": {"type": "string", "pattern": "^appr_[0-9a-f]{32}$"},
-            },
+            "approvals": _APPROVALS,
+            "edits": {"type": "string", "pattern": "^call_[0-9a-f]{32}$"},
         },
     }
 

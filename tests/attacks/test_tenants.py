@@ -154,7 +154,7 @@ def test_an_order_of_another_tenant_is_no_order(story: Story) -> None:
     read = story.client.call(story.person("operator", 1, OURS).token, "get_order", {"order_id": order})
 
     assert (write.status, write.reason) == (403, "fact_missing")
-    assert read.status in {404, 503}
+    assert (read.status, read.reason) == (404, "unknown_subject")
     assert story.effects_on(order) == []
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 from fastapi import FastAPI
 
 from gateway import app as wiring
+from tool_registry.registry import load_catalogue
 
 PUBLIC = {"/healthz", "/readyz", "/metrics", "/v1/keys", "/v1/audit/checkpoint"}
 """The explicit public list (design, HTTP surface)."""
@@ -22,7 +23,8 @@ def assembled() -> FastAPI:
     """The router's app with nothing behind it; good for looking, not for asking."""
     settings = SimpleNamespace(allowed_hosts=[], bundle_bytes_max=1, body_bytes_max=1)
     inside = SimpleNamespace(settings=settings)
-    policies = SimpleNamespace(active=lambda _: SimpleNamespace(tools={}))
+    tools = {name: SimpleNamespace(contract=contract) for name, contract in load_catalogue().contracts.items()}
+    policies = SimpleNamespace(active=lambda _: SimpleNamespace(tools=tools))
     return wiring._app(cast(Any, None), cast(Any, inside), cast(Any, policies))
 
 

@@ -47,6 +47,7 @@ def intent(cleared: Clearance, packet: Mapping[str, Any]) -> Draft:
             "state": State.EXECUTING.value,
         },
         payload=packet,
+        subject=attempt.call.tool.subject(attempt.call.arguments),
     )
 
 
@@ -66,6 +67,7 @@ def parked(
             "state": State.PARKED.value,
         },
         payload=packet,
+        subject=call.tool.subject(call.arguments),
     )
 
 
@@ -93,6 +95,7 @@ def refused(
             "state": State.REFUSED.value,
         },
         payload=packet,
+        subject=call.tool.subject(call.arguments),
     )
 
 

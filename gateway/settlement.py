@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from gateway.admission import call_text
 from gateway.answers import decided
 from gateway.clearance import Clearance
@@ -33,6 +35,7 @@ from gateway.tools import PreparedTool
 
 GovernanceAct = Callable[[Any, int], Mapping[str, Any]]
 
+_NEVER_RAN = Outcome(state=State.NOT_DONE, reason="lease_over")
 STATUS = {State.EXECUTED: 200, State.FAILED: 200, State.NOT_DONE: 503, State.IN_DOUBT: 504}
 
 
@@ -97,6 +100,8 @@ class Settlement:
         Raises `LedgerUnavailable` when it is not known whether the outcome is durable: the sweeper finds out.
         """
         entry = self._entry(intent, outcome)
+        # An act that was to run with its settlement did not run when that came too late.
+        late = entry if intent.act is None else self._entry(intent, _NEVER_RAN)
         answer = await self._ledger.commit(
             Settle(
                 tenant=intent.tenant,
@@ -108,7 +113,7 @@ class Settlement:
                 status=STATUS[outcome.state],
                 answer=_answer(intent, outcome),
                 entry=entry,
-                late_entry=replace(entry, kind="LATE"),
+                late_entry=replace(late, kind="LATE"),
                 budgets=intent.budgets,
                 in_flight=intent.in_flight,
                 act=intent.act,
@@ -156,6 +161,7 @@ class Settlement:
             correlation=intent.correlation,
             members=members,
             payload=payload or None,
+            subject=intent.tool.subject(orjson.loads(intent.canonical)["arguments"]) if payload else None,
         )
 
 

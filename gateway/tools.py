@@ -70,6 +70,11 @@ class PreparedTool:
         name = self.contract.resource_argument
         return tenant if name is None else str(arguments[name])
 
+    def subject(self, arguments: Mapping[str, Any]) -> str | None:
+        """Whom an erasure of the call's payloads would name: its resource. None where that is the tenant itself."""
+        name = self.contract.resource_argument
+        return None if name is None else str(arguments.get(name, ""))
+
 
 def prepare(contract: Contract, schema: TypedSchema) -> PreparedTool:
     """

@@ -6,14 +6,15 @@ refusal, after which nothing of it remains. The head of the tenant is locked: tw
 
 from __future__ import annotations
 
-from uuid import UUID
-
 import psycopg
 
 from gateway.ledger import ActRefused
 from gateway.storage import bundles
 from gateway.storage.bundles import Activation
 from gateway.storage.connections import Cursor
+
+_ERASED = b'{"arguments":{}}'
+"""What stands where a canonical call stood."""
 
 
 def activate(cursor: Cursor, tenant: str, activation: Activation, seq: int) -> None:
@@ -80,17 +81,36 @@ def release_kill(cursor: Cursor, tenant: str, scope: str, target: str, seq: int)
 
 
 def erase_subject(cursor: Cursor, tenant: str, subject: str) -> int:
-    """Destroy the payloads kept about a person, with their salts; the chain still verifies. Returns how many."""
+    """
+    Destroy the payloads of every closed call about a subject, with their salts, and arguments and answers of its row.
+
+    The chain still verifies, and its key still knows the request by its digest. A call that is open keeps what it
+    needs to be closed. Returns how many payloads there were.
+    """
     cursor.execute(
-        """update lockgate.payloads set salt = null, body = null
-        where tenant = %s and subject = %s and body is not null""",
+        """select p.seq, e.call_id from lockgate.payloads p
+        join lockgate.entries e on e.tenant = p.tenant and e.seq = p.seq
+        left join lockgate.calls c on c.call_id = e.call_id
+        where p.tenant = %s and p.subject = %s
+        and (c.state is null or c.state in ('executed', 'failed', 'rejected', 'cancelled', 'expired'))""",
         (tenant, subject),
     )
+    found = cursor.fetchall()
+    calls = list({call for _, call in found})
+    # What stands beside the verdicts, the feedback and the confirming reads of those calls.
+    cursor.execute(
+        """select seq from lockgate.entries
+        where tenant = %s and call_id = any(%s) and kind not in ('INTENT', 'OUTCOME')""",
+        (tenant, calls),
+    )
+    entries = list({seq for seq, *_ in [*found, *cursor.fetchall()]})
+    cursor.execute(
+        "update lockgate.calls set answer = null, request = %s where tenant = %s and call_id = any(%s)",
+        (_ERASED, tenant, calls),
+    )
+    cursor.execute(
+        """update lockgate.payloads set salt = null, body = null
+        where tenant = %s and seq = any(%s) and body is not null""",
+        (tenant, entries),
+    )
     return cursor.rowcount
-
-
-def open_state(cursor: Cursor, tenant: str, call_id: UUID) -> str | None:
-    """The state of a call, if it is this tenant's."""
-    cursor.execute("select state from lockgate.calls where tenant = %s and call_id = %s", (tenant, call_id))
-    row = cursor.fetchone()
-    return None if row is None else str(row[0])

@@ -242,7 +242,7 @@ async def _policies(
         clock=shared.clock,
     )
     restoring = Restoring(
-        desk=shared.desk,
+        desk=shared.desk.patiently(),
         ledger=shared.ledger,
         policies=policies,
         publishing=publishing,

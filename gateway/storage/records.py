@@ -14,7 +14,7 @@ import orjson
 from gateway.ledger import ApprovalRow, FullRow, Placed
 from gateway.storage import rows
 from gateway.storage.connections import Cursor
-from gateway.storage.desk import Desk
+from gateway.storage.desk import LONG_SECONDS, Desk
 
 HASH_BYTES = 32
 LIST_MAX = 200  # A page of a list; an export has no bound.
@@ -153,7 +153,7 @@ class Records:
             )
             return list(cursor.fetchall())
 
-        found = await self._desk.ask([tenant], work)
+        found = await self._desk.ask([tenant], work, patience_seconds=LONG_SECONDS)
         return [(*row[:4], self._checkpoint(row[4:]) if row[4] is not None else None) for row in found]
 
     async def _rows(self, tenant: str, text: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -31,4 +31,4 @@ def field(shared_ground: Ground) -> Iterator[Ground]:
     yield shared_ground
     shared_ground.business_is_well()
     shared_ground.settled()
-    assert shared_ground.reconcile().wrong == ()
+    assert shared_ground.reconcile(chains=("acme",)).wrong == ()

@@ -139,7 +139,7 @@ def main() -> int:
     lines = [_line(point, [kill for kill in campaign.kills if kill.point == point]) for point in POINTS]
     print(f"{'kill -9':<18}{'kills':>6}  {'left by itself':<24}{'retried':>8}{'effects':>9}{'recovery ms':>13}  wrong")
     for line in lines:
-        left = ", ".join(line["recovered"])
+        left = ", ".join(sorted({kill.recovered for kill in campaign.kills if kill.point == line["point"]}))
         print(
             f"{line['point']:<18}{line['kills']:>6}  {left:<24}{line['executed']:>8}{line['effects']:>9}"
             f"{line['recovery_ms_worst']:>13}  {line['wrong']}"

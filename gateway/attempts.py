@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from gateway.encoding import encode
 from gateway.ledger import CallRow, Close, FullRow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """A call that holds its claim. A second attempt at a parked or undone call keeps id and salt of the first."""
 
@@ -28,7 +29,7 @@ class Attempt:
     """The version that this call edits: it ends when this one is intended or parked, in the same transaction."""
     keep_until_ms: int
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The call id as clients see it."""
         return call_text(self.call_id)

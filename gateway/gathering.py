@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.activation import Active
 from gateway.admission import Call
@@ -23,7 +23,7 @@ from gateway.ledger import Budget, InFlight, Ledger, Look, Seen
 from gateway.tools import PreparedFact, PreparedLimit, PreparedTool
 from invariants.errors import EvaluationError
 from policies.fitting import misfit
-from policies.questions import Entity, Question
+from policies.questions import Entity, Question, approval_counts
 from tool_registry.contracts import INTEGER_MAX
 from tool_registry.shapes import ContractViolation
 
@@ -65,9 +65,11 @@ class Gather:
         counters = [_Counter.of(call, limit, facts, now_ms) for limit in call.tool.limits if _applies(limit, call)]
         seen = await self._look(call, counters)
         approvals = verify(call, presented, seen.approvals, facts=facts, now_ms=now_ms)
-        context = self._context(call, facts, counters, seen, now_ms)
+        readings = _readings(counters, seen)
+        context = self._context(call, facts, readings, seen, now_ms)
         context["risk"] = _long(call.tool.risk, context, "risk")
-        budgets, in_flight = _reservations(counters, seen, context)
+        budgets, in_flight = _reservations(readings, context)
+        context["approvals"] = approval_counts(approvals.counts)
         question = Question(
             principal=Entity(type=call.principal.kind.value.capitalize(), id=call.principal.id),
             roles=call.principal.roles,
@@ -77,7 +79,7 @@ class Gather:
                 id=call.tool.resource_id(call.principal.tenant, call.arguments),
             ),
             context=context,
-        ).with_approvals(approvals.counts)
+        )
         if misfit(question, active.schema.typed) is not None:
             # An integer outside its declared range: the proofs say nothing about such a question.
             raise Denied("question_unfit", "a fact or argument lies outside its declared range")
@@ -117,14 +119,14 @@ class Gather:
         )
 
     def _context(
-        self, call: Call, facts: Mapping[str, Reading], counters: list[_Counter], seen: Seen, now_ms: int
+        self, call: Call, facts: Mapping[str, Reading], readings: list[tuple[_Counter, int]], seen: Seen, now_ms: int
     ) -> dict[str, Any]:
         is_agent = call.principal.kind is PrincipalKind.AGENT
         groups: dict[str, dict[str, Any]] = {name: dict(reading.values) for name, reading in facts.items()}
         for limit in call.tool.limits:
             if limit.limit.shows:
                 group, _, member = limit.limit.shows.partition(".")
-                groups.setdefault(group, {})[member] = _amount_of(limit, counters, seen)
+                groups.setdefault(group, {})[member] = _reading_of(limit, readings)
         return {
             "arguments": _arguments(call.tool, call.arguments),
             "facts": groups,
@@ -139,8 +141,7 @@ class Gather:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Counter:
+class _Counter(NamedTuple):
     """One limit of this call, with the key that it counts under."""
 
     prepared: PreparedLimit
@@ -193,22 +194,23 @@ def _arguments(tool: PreparedTool, arguments: Mapping[str, Any]) -> Mapping[str,
     return converted
 
 
-def _amount_of(limit: PreparedLimit, counters: list[_Counter], seen: Seen) -> int:
-    return next((amount for each, amount in _amounts(counters, seen) if each.prepared is limit), 0)
+def _reading_of(limit: PreparedLimit, readings: list[tuple[_Counter, int]]) -> int:
+    """0 where the limit does not apply to this call."""
+    return next((reading for each, reading in readings if each.prepared is limit), 0)
 
 
-def _amounts(counters: list[_Counter], seen: Seen) -> list[tuple[_Counter, int]]:
+def _readings(counters: list[_Counter], seen: Seen) -> list[tuple[_Counter, int]]:
     budgets = iter(seen.budgets)
     in_flight = iter(seen.in_flight)
     return [(each, next(budgets) if each.since_ms is None else next(in_flight)) for each in counters]
 
 
 def _reservations(
-    counters: list[_Counter], seen: Seen, context: Mapping[str, Any]
+    readings: list[tuple[_Counter, int]], context: Mapping[str, Any]
 ) -> tuple[tuple[Budget, ...], tuple[InFlight, ...]]:
     budgets: list[Budget] = []
     in_flight: list[InFlight] = []
-    for each, reading in _amounts(counters, seen):
+    for each, reading in readings:
         limit = each.prepared.limit
         amount = _long(each.prepared.amount, context, limit.name)
         if amount <= 0:

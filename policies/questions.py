@@ -14,6 +14,8 @@ ROLES = ("operator", "sre", "safety", "finance", "growth", "commerce", "security
 APPROVER_ROLES = ROLES[:-1]  # An auditor reads and exports, and approves nothing.
 APPROVALS_MAX = 3  # `tools.md`: no rule asks for more persons than this.
 
+_NONE_APPROVED = {"persons": 0, **dict.fromkeys(APPROVER_ROLES, 0)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entity:
@@ -38,8 +40,7 @@ class Question:
 
     def with_approvals(self, counts: Mapping[str, int]) -> Question:
         """The same question under other approval counts; unnamed roles count 0."""
-        approvals = {"persons": 0, **dict.fromkeys(APPROVER_ROLES, 0), **counts}
-        return replace(self, context={**self.context, "approvals": approvals})
+        return replace(self, context={**self.context, "approvals": approval_counts(counts)})
 
     def document(self) -> dict[str, Any]:
         """The question as canonical JSON members."""
@@ -49,3 +50,8 @@ class Question:
             "resource": {"type": self.resource.type, "id": self.resource.id},
             "context": dict(self.context),
         }
+
+
+def approval_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """`approvals` of a context; unnamed roles count 0."""
+    return {**_NONE_APPROVED, **counts}

@@ -32,7 +32,7 @@ from proofs.keys import PrivateKey
 
 KNOWN_OUTSIDE = 2  # The back office does business for two tenants.
 TENANTS = ("acme", "globex", *(f"tenant{number:02}" for number in range(2, 16)))
-AGENTS = (32, *(2 for _ in TENANTS[1:]))
+AGENTS = (32, 16, *(2 for _ in TENANTS[2:]))
 """Per tenant: as many as there are clients that speak for it. Each has a daily budget that the load does not use up."""
 ORDERS_OUTSIDE = 1_000
 ORDERS_INSIDE = 50_000

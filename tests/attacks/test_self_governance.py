@@ -115,21 +115,3 @@ def test_a_weak_key_is_no_key(story: Story, public_key: str) -> None:
     )
 
     assert (answer.status, answer.document["status"], answer.document["reason"]) == (200, "failed", "key_unusable")
-
-
-def test_an_erased_subject_is_gone_and_the_log_still_holds(story: Story) -> None:
-    """
-    G13: erasing a subject is a governed act of its own, with an entry; every entry before it is still there.
-    """
-    size = story.size()
-
-    done = story.govern("erase_subject", {"subject": "usr_1200"}, _code(story, "erase_subject"))
-
-    assert done.document["result"]["subject"] == "usr_1200"
-    assert [entry["seq"] for entry in story.entries(after=0)] == list(range(1, story.size() + 1))
-    assert story.size() > size
-
-
-def _code(story: Story, tool: str) -> str:
-    codes: list[str] = story.client.get(f"/v1/tools/{tool}", story.person("security").token).document["reason_codes"]
-    return codes[0]

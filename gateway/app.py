@@ -248,7 +248,7 @@ async def _policies(
         publishing=publishing,
         catalogue=shared.outside.catalogue or load_catalogue(),
         rego=rego,
-        log_keys=shared.ring,
+        keys=shared.ring,
         environment=shared.environment,
         clock=shared.clock,
     )

@@ -1,7 +1,8 @@
 """Put into force at start what was in force before, or, on a first start, the base bundle with a genesis entry.
 
-A certificate counts only when its signature holds and it was made by the engine and encoder that run now. Where none
-does, the gateway starts and is not ready, proves again, and refuses calls as `invariant_unproven` until it has.
+Rows are believed as far as they are signed: a bundle by a key that the settings trust, a certificate by the log's own,
+for this bundle, and made by the engine and encoder that run now. Without such a certificate the gateway starts and is
+not ready, proves again, and refuses calls as `invariant_unproven` until it has.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import orjson
 from gateway.activation import SYSTEM, Active, Policies, proven_actions
 from gateway.clock import Clock
 from gateway.errors import Misconfigured
-from gateway.ledger import Append, Draft, Ledger, LedgerUnavailable
+from gateway.ledger import Append, Draft, Ledger
 from gateway.logs import log
 from gateway.publishing import Publishing
 from gateway.storage import acts, bundles
@@ -30,7 +31,7 @@ from policies import bundles as bundle_form
 from policies import cedar_syntax
 from policies.bundles import Bundle
 from policies.decider import Decider
-from policies.errors import EngineUnavailable
+from policies.errors import PolicyFault
 from policies.rego import RegoWorker
 from policies.schema import generate
 from proofs import certificates
@@ -80,7 +81,7 @@ class Restoring:
         publishing: Publishing,
         catalogue: Registry,
         rego: RegoWorker,
-        log_keys: KeyRing,
+        keys: KeyRing,
         environment: str,
         clock: Clock,
     ) -> None:
@@ -90,7 +91,7 @@ class Restoring:
         self._publishing = publishing
         self._catalogue = catalogue
         self._rego = rego
-        self._log_keys = log_keys
+        self._keys = keys
         self._environment = environment
         self._clock = clock
         self._tenants: tuple[str, ...] = (SYSTEM,)
@@ -120,7 +121,7 @@ class Restoring:
             try:
                 for tenant in self._tenants:
                     await self._catch_up(tenant)
-            except (LedgerUnavailable, EngineUnavailable) as error:
+            except Exception as error:  # noqa: BLE001 - the outermost loop of this task: the former rules stay in force
                 log().warning("watch_failed", error=error)
 
     async def _catch_up(self, tenant: str) -> None:
@@ -198,9 +199,11 @@ class Restoring:
         for tool in tools:
             registry = registry.with_tool(parse_registered(tool.document))
         bundle = bundle_form.parse(stored.content)
+        self._require_genuine(bundle, tenant, activation)
         schema = generate(registry.contracts.values())
         certificate = self._valid(
             await self._desk.ask([tenant, SYSTEM], lambda cursor: _kept(cursor, tenant, bundle.digest, schema.digest)),
+            bundle,
             schema.digest,
         )
         decider = Decider(bundle, registry.contracts.values(), self._rego)
@@ -219,16 +222,39 @@ class Restoring:
             proven=proven_actions(certificate, schema, compiled),
         )
 
-    def _valid(self, kept: Sequence[bytes], schema: str) -> Certificate | None:
+    def _require_genuine(self, bundle: Bundle, tenant: str, activation: Activation) -> None:
+        """The row may say anything; content and signature may not. Raises `Misconfigured`."""
+        if bundle.digest != activation.digest or bundle.manifest.tenant not in (tenant, SYSTEM):
+            raise Misconfigured("an activation names a bundle of other content or of another tenant")
+        # The key was trusted at the upload, which lies between these two.
+        times = (int(bundle.manifest.created_at.timestamp() * 1000), activation.at_ms)
+        if not any(self._is_signed(bundle, at_ms) for at_ms in times):
+            raise Misconfigured("an activation names a bundle that no trusted key signed")
+
+    def _is_signed(self, bundle: Bundle, at_ms: int) -> bool:
+        try:
+            bundle_form.verify(
+                bundle, self._keys, tenant=bundle.manifest.tenant, environment=self._environment, at_ms=at_ms
+            )
+        except PolicyFault:
+            return False
+        return True
+
+    def _valid(self, kept: Sequence[bytes], bundle: Bundle, schema: str) -> Certificate | None:
         for content in kept:
             try:
                 signed = certificates.parse(orjson.loads(content))
-                certificates.verify(signed, self._log_keys)
+                certificates.verify(signed, self._keys)
             except (EvidenceError, ValueError):
                 continue
-            made_by = (signed.certificate.engine, signed.certificate.encoder, signed.certificate.schema)
-            if made_by == (cedar_syntax.ENGINE_VERSION, symbolic.ENCODER_VERSION, schema):
-                return signed.certificate
+            found = signed.certificate
+            made_by = (found.engine, found.encoder, found.environment)
+            made_for = (found.bundle, found.schema)
+            if made_by == (cedar_syntax.ENGINE_VERSION, symbolic.ENCODER_VERSION, self._environment) and made_for == (
+                bundle.digest,
+                schema,
+            ):
+                return found
         return None
 
 

@@ -83,7 +83,7 @@ def test_key_that_is_none_is_refused(world: World, gateway: Gateway, key: str | 
 @pytest.mark.parametrize(
     "amount",
     ["NaN", "Infinity", "1e400", "9223372036854775808", "9223372036854775807", "10.0", "-0", "9007199254740992"],
-)  # noqa: E501
+)
 def test_amount_that_is_no_number_of_the_profile_is_malformed(world: World, client: Client, amount: str) -> None:
     """
     I03: numbers outside the profile are 400.

@@ -25,7 +25,7 @@ def test_database_set_back_is_refused_at_start(field: Ground) -> None:
     field.gateway().stop()
     cluster.create_database(NEWER, template=DATABASE)
     _put_back(field, OLDER)
-    with pytest.raises(GatewayFailed, match="log of `acme`.*set back"):
+    with pytest.raises(GatewayFailed, match=r"log of `acme`.*set back"):
         field.gateway()
     _put_back(field, NEWER)
     status = _refund(field)

@@ -22,7 +22,7 @@ from tests.world.ground import Ground, wait_for
 
 ANSWER_SECONDS_MAX = 2.0
 HEALTH_SECONDS_MAX = 0.5
-CLIENTS = 6
+CLIENTS = 4
 LOAD_SECONDS = 3.0
 
 
@@ -68,7 +68,7 @@ class Load:
             key, started = secrets.token_hex(16), time.monotonic()
             answer = refund(client, self._field, key)
             self.told[key] = (answer, time.monotonic() - started)
-            time.sleep(0.03)
+            time.sleep(0.05)
 
     def _ask_for_health(self) -> None:
         client = Client(self._url)

@@ -249,8 +249,9 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     person = claims.get("person", "")
     if not isinstance(person, str) or (person and not _ID.fullmatch(person)):
         raise Unauthenticated("token_claims", "`person` must be an identifier")
-    if kind is PrincipalKind.PERSON and not person:
-        raise Unauthenticated("token_claims", "`person` is needed for a person")
+    if not person and (chain or kind is PrincipalKind.PERSON):
+        # Beside `act` too: a subject known by an account alone could approve its own agent under another account.
+        raise Unauthenticated("token_claims", "`person` is needed for a person, and for the subject of a delegation")
     is_person = kind is PrincipalKind.PERSON
     name = person if is_person else (chain[0] if chain else claims["sub"])
     if not _NAME.fullmatch(name):

@@ -288,6 +288,7 @@ def test_a_time_outside_the_profile_is_no_time(story: Story, exp: bytes) -> None
         ({"sub": None}, "token_claims"),
         ({"jti": None}, "token_claims"),
         ({"act": {"sub": "agent-x"}}, "token_claims"),
+        ({"kind": "agent", "act": {"sub": "agent-x"}, "person": None}, "token_claims"),
     ],
 )
 def test_a_token_for_somebody_else_is_not_for_us(story: Story, changed: dict[str, Any], reason: str) -> None:

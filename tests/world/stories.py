@@ -86,7 +86,7 @@ class Story:
         act: dict[str, Any] | None = None
         for actor in reversed(chain):
             act = {"sub": actor} if act is None else {"sub": actor, "act": act}
-        claims = {"tenant": "acme", "kind": "agent", "tools": AGENT_TOOLS, "act": act}
+        claims = {"tenant": "acme", "kind": "agent", "tools": AGENT_TOOLS, "act": act, "person": subject}
         return self.world.cast.issuer._mint(claims, subject, 600)
 
     def refund(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -9,8 +11,9 @@ import orjson
 from gateway import entries
 from gateway.activation import Policies
 from gateway.answers import Reply, receipt
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, Unavailable
 from gateway.identity import Principal
+from gateway.ledger import Placed
 from gateway.publishing import Admits, Judged, Publishing
 from gateway.refusals import Refusals
 from gateway.storage import bundles
@@ -18,6 +21,9 @@ from gateway.storage.bundles import StoredTool
 from gateway.storage.connections import Cursor
 from gateway.storage.desk import Desk
 from proofs.certificates import SignedCertificate
+
+UPLOADS_MAX = 4  # Each has a policy worker of its own while its cases run, and their proofs wait for one another.
+RETRY_SECONDS = 10  # About what a proof takes.
 
 
 class Uploads:
@@ -31,41 +37,48 @@ class Uploads:
         self._desk = desk
         self._refusals = refusals
         self._admits = admits
+        self._judging = 0
 
     async def bundle(self, principal: Principal, raw: bytes) -> Reply:
         """201: stored, with the verdict that publishing takes as a fact. Raises `BadRequest` (422) with what failed."""
         tenant = principal.tenant
         active = self._policies.active(tenant)
-        judged = await self._publishing.judge_bundle(raw, tenant, active.registry)
+        with self._room():
+            judged = await self._publishing.judge_bundle(raw, tenant, active.registry)
         verdict = judged.document()
+        placed = await self._recorded(principal, "BUNDLE", verdict)
+        if judged.bundle is None or judged.certificate is None:
+            raise _refused("bundle_refused", judged, verdict, placed)
+        digest, certificate = judged.bundle.digest, judged.certificate
 
-        if judged.bundle is not None and judged.certificate is not None:
-            digest, certificate = judged.bundle.digest, judged.certificate
+        def keep(cursor: Cursor) -> None:
+            bundles.add_bundle(cursor, tenant, digest, raw, verdict)
+            _keep_certificate(cursor, tenant, digest, certificate)
 
-            def keep(cursor: Cursor) -> None:
-                bundles.add_bundle(cursor, tenant, digest, raw, verdict)
-                _keep_certificate(cursor, tenant, digest, certificate)
-
-            await self._desk.ask([tenant], keep)
-        return await self._answer(principal, "BUNDLE", judged, verdict)
+        await self._desk.ask([tenant], keep)
+        return _stored(verdict, placed)
 
     async def tool(self, principal: Principal, raw: bytes) -> Reply:
         """201: stored, and the active bundle proved over the tools that there would be. Raises `BadRequest` (422)."""
         tenant = principal.tenant
         active = self._policies.active(tenant)
-        judged = await self._publishing.judge_tool(raw, tenant, active.bundle, active.registry, self._admits)
+        with self._room():
+            judged = await self._publishing.judge_tool(raw, tenant, active.bundle, active.registry, self._admits)
         verdict = {**judged.document(), "over": [active.bundle_digest, active.registry.digest]}
-        if judged.contract is not None and judged.certificate is not None:
-            contract, certificate = judged.contract, judged.certificate
-            verdict["schema"] = certificate.certificate.schema
+        if judged.certificate is not None:
+            verdict["schema"] = judged.certificate.certificate.schema
+        placed = await self._recorded(principal, "TOOL", verdict)
+        if judged.contract is None or judged.certificate is None:
+            raise _refused("tool_refused", judged, verdict, placed)
+        contract, certificate = judged.contract, judged.certificate
 
-            def keep(cursor: Cursor) -> None:
-                stored = StoredTool(digest=contract.digest, name=contract.name, document=raw, verdict=verdict, seq=None)
-                bundles.add_tool(cursor, tenant, stored)
-                _keep_certificate(cursor, tenant, active.bundle_digest, certificate)
+        def keep(cursor: Cursor) -> None:
+            stored = StoredTool(digest=contract.digest, name=contract.name, document=raw, verdict=verdict, seq=None)
+            bundles.add_tool(cursor, tenant, stored)
+            _keep_certificate(cursor, tenant, active.bundle_digest, certificate)
 
-            await self._desk.ask([tenant], keep)
-        return await self._answer(principal, "TOOL", judged, verdict)
+        await self._desk.ask([tenant], keep)
+        return _stored(verdict, placed)
 
     async def bundles(self, principal: Principal) -> Reply:
         """200: what was uploaded, published, activated; and what is in force."""
@@ -75,14 +88,30 @@ class Uploads:
         in_force = {**active.reference(), "tenant": active.tenant, "is_proved": active.certificate is not None}
         return Reply(status=200, document={"in_force": in_force, "bundles": found})
 
-    async def _answer(self, principal: Principal, kind: str, judged: Judged, verdict: dict[str, Any]) -> Reply:
-        entry = entries.uploaded(kind, principal.reference, principal.tenant, verdict)
-        placed = await self._refusals.append(entry)
-        document = {**verdict, "entry": placed.seq}
-        if not judged.passed:
-            # A wrong upload is refused with what is wrong, down to the call that it would have allowed.
-            raise BadRequest(f"{kind.lower()}_refused", f"refused at `{judged.stage}`", status=422, members=document)
-        return Reply(status=201, document={**document, "receipt": receipt(placed)})
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Raises `Unavailable` (`overloaded`) for one upload more than may be judged at once."""
+        if self._judging >= UPLOADS_MAX:
+            raise Unavailable("overloaded", "too many uploads are being judged", retry_after_seconds=RETRY_SECONDS)
+        self._judging += 1
+        try:
+            yield
+        finally:
+            self._judging -= 1
+
+    async def _recorded(self, principal: Principal, kind: str, verdict: dict[str, Any]) -> Placed:
+        """The entry of the upload. Durable before anything is stored: what is in the tables has a record."""
+        return await self._refusals.append(entries.uploaded(kind, principal.reference, principal.tenant, verdict))
+
+
+def _refused(reason: str, judged: Judged, verdict: dict[str, Any], placed: Placed) -> BadRequest:
+    """A wrong upload is refused with what is wrong, down to the call that it would have allowed."""
+    document = {**verdict, "entry": placed.seq}
+    return BadRequest(reason, f"refused at `{judged.stage}`", status=422, members=document)
+
+
+def _stored(verdict: dict[str, Any], placed: Placed) -> Reply:
+    return Reply(status=201, document={**verdict, "entry": placed.seq, "receipt": receipt(placed)})
 
 
 def _keep_certificate(cursor: Cursor, tenant: str, bundle: str, signed: SignedCertificate) -> None:

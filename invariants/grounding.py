@@ -51,8 +51,12 @@ class Ground:
         Raises `BeyondSolvers` when a string of the request has a character that solvers do not know.
         """
         fresh = _fresh_places(roots, self._unknowns)
+        instances = self._instances(roots, fresh)
+        roots = (*roots, *instances)
+        self._unknowns = self._universe.unknowns
+        fresh = _fresh_places(roots, self._unknowns)
         values = valuation(roots, self._value)
-        facts: list[Term] = []
+        facts: list[Term] = [*instances]
         for term in graph(roots):
             if term.op not in (Op.SYMBOL, Op.APPLY) or self._unknown(term).is_fresh:
                 continue
@@ -62,6 +66,37 @@ class Ground:
                 facts.extend(self._relation(term, values))
         return tuple(facts)
 
+    def _instances(self, roots: Sequence[Term], fresh: frozenset[int]) -> tuple[Term, ...]:
+        """What the axioms say of the elements that the sets below `roots` really have."""
+        values = valuation(roots, self._value)
+        terms: list[Term] = []
+        for term in graph(roots):
+            if term.op not in (Op.SYMBOL, Op.APPLY) or not isinstance(kind := self._unknown(term).type, SetType):
+                continue
+            path = self._unknown(term).path[1:]
+            if path[0] == "fresh":
+                continue
+            operands = term.operands[: _owner_size(path)]
+            for owner in self._owners(path, operands, values, fresh):
+                given = self._look(path, owner)
+                if isinstance(given, SetValue):
+                    elements = tuple(self.lifted(each) for each in given.elements)
+                    terms.extend(self._universe.instances(kind.element, elements))
+        return tuple(dict.fromkeys(terms))
+
+    def _owners(
+        self, path: tuple[str, ...], operands: Sequence[Term], values: dict[int, Number], fresh: frozenset[int]
+    ) -> Iterator[tuple[Number, ...]]:
+        """Whose set it is: known, or anybody's where a witness takes part."""
+        if not any(operand.number in fresh for operand in operands):
+            yield tuple(values[operand.number] for operand in operands)
+            return
+        for uid, known in self._store.items():
+            if uid.type == path[1]:
+                placed = self._universe.terms.placed
+                keys = [(placed(key),) for key in known.tags] if path[0] == "tag" else [()]
+                yield from ((placed(uid.id), *key) for key in keys)
+
     def _unknown(self, term: Term) -> Unknown:
         return self._unknowns[term.payload or 0]
 
@@ -69,7 +104,9 @@ class Ground:
         terms = self._universe.terms
         if term.sort is Sort.BOOL:
             return term if value else terms.negation(term)
-        return terms.equal(term, terms.text(value) if isinstance(value, str) else terms.integer(value))
+        if isinstance(value, str):
+            return terms.equal(term, terms.text(terms.original(value)))
+        return terms.equal(term, terms.integer(value))
 
     def _value(self, term: Term, operands: tuple[Number, ...]) -> Number:
         """What the data give; anything where they give nothing, as an expression that asks there errs."""
@@ -79,13 +116,13 @@ class Ground:
         path = unknown.path
         match path[0]:
             case "exists":
-                return int(Uid(path[1], str(operands[0])) in self._store)
+                return int(self._uid(path[1], operands) in self._store)
             case "above":
-                known = self._store.get(Uid(path[1], str(operands[0])))
-                return int(known is not None and Uid(path[2], str(operands[1])) in known.ancestors)
+                known = self._store.get(self._uid(path[1], operands))
+                return int(known is not None and self._uid(path[2], operands[1:]) in known.ancestors)
             case "tagged":
-                known = self._store.get(Uid(path[1], str(operands[0])))
-                return int(known is not None and str(operands[1]) in known.tags)
+                known = self._store.get(self._uid(path[1], operands))
+                return int(known is not None and self._original(operands[1]) in known.tags)
             case "present":
                 return int(self._look(path[1:], operands) is not None)
             case "part":
@@ -94,7 +131,28 @@ class Ground:
                 return self._member(unknown, operands)
             case _:
                 found = self._look(path, operands)
-                return _DEFAULTS[term.sort] if found is None else _number(found)
+                return _DEFAULTS[term.sort] if found is None else self._number(found)
+
+    def _number(self, value: entities.Value) -> Number:
+        match value:
+            case bool():
+                return int(value)
+            case int():
+                return value
+            case str():
+                return self._universe.terms.placed(value)
+            case Uid():
+                return self._universe.terms.placed(value.id)
+            case extensions.Decimal() | extensions.Datetime() | extensions.Duration():
+                return value.number
+            case _:
+                raise TypeError("a scalar expected")
+
+    def _uid(self, kind: str, operands: Sequence[Number]) -> Uid:
+        return Uid(kind, self._original(operands[0]))
+
+    def _original(self, text: Number) -> str:
+        return self._universe.terms.original(str(text))
 
     def _look(self, path: tuple[str, ...], operands: Sequence[Number]) -> entities.Value | None:
         """The value at a path, if there is one."""
@@ -106,11 +164,11 @@ class Ground:
             case ("context", *names):
                 found: entities.Value | None = dict(self._request.context)
             case ("attribute", kind, *names):
-                known = self._store.get(Uid(kind, str(operands[0])))
+                known = self._store.get(self._uid(kind, operands))
                 found = None if known is None else dict(known.attributes)
             case ("tag", kind, *names):
-                known = self._store.get(Uid(kind, str(operands[0])))
-                found = None if known is None else known.tags.get(str(operands[1]))
+                known = self._store.get(self._uid(kind, operands))
+                found = None if known is None else known.tags.get(self._original(operands[1]))
             case _:
                 return None
         for name in names:
@@ -176,11 +234,12 @@ class Ground:
         for uid, known in self._store.items():
             keys = tuple((key,) for key in known.tags) if form == "tag" else ((),)
             for key in keys if uid.type == kind else ():
-                owner: tuple[Number, ...] = (uid.id, *key)
+                texts = (uid.id, *key)
+                owner: tuple[Number, ...] = tuple(terms.placed(text) for text in texts)
                 size = len(owner)
                 here = terms.conjunction(
-                    terms.equal(operand, terms.text(str(text)))
-                    for operand, text in zip(term.operands[:size], owner, strict=True)
+                    terms.equal(operand, terms.text(text))
+                    for operand, text in zip(term.operands[:size], texts, strict=True)
                 )
                 if unknown.path[0] == "member":
                     given = self._look(unknown.path[1:], owner)
@@ -252,20 +311,6 @@ def _fresh_places(roots: Sequence[Term], unknowns: Sequence[Unknown]) -> frozens
 def _owner_size(path: Sequence[str]) -> int:
     """How many operands before an element say whose set it is."""
     return {"attribute": 1, "tag": 2}.get(path[0], 0)
-
-
-def _number(value: entities.Value) -> Number:
-    match value:
-        case bool():
-            return int(value)
-        case int() | str():
-            return value
-        case Uid():
-            return value.id
-        case extensions.Decimal() | extensions.Datetime() | extensions.Duration():
-            return value.number
-        case _:
-            raise TypeError("a scalar expected")
 
 
 def _part(name: str, value: entities.Value | None) -> Number:

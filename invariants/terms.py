@@ -53,12 +53,14 @@ class Op(StrEnum):
 
 Pattern = tuple[str | None, ...]
 
-# SMT-LIB's strings end here; a text with a later character has no literal, so it is refused before it becomes a term.
+# SMT-LIB's strings end here. A later character takes the place of a surrogate, which no string of Cedar has: one for
+# one, as they are met, so that what was other stays other and patterns match as before.
 CHARACTER_MAX = 0x2FFFF
+_PLACES = range(0xD800, 0xE000)
 
 
 class BeyondSolvers(ValueError):
-    """A text with a character that solvers do not know."""
+    """More different characters that solvers do not know than there are places for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,10 +81,12 @@ class Term:
 class Terms:
     """Makes terms, each once."""
 
-    __slots__ = ("_known", "false", "true")
+    __slots__ = ("_known", "_originals", "_places", "false", "true")
 
     def __init__(self) -> None:
         self._known: dict[tuple[Op, Sort, tuple[int, ...], int | None, Pattern], Term] = {}
+        self._places: dict[str, str] = {}
+        self._originals: dict[str, str] = {}
         self.true = self._make(Op.CONSTANT, Sort.BOOL, (), 1)
         self.false = self._make(Op.CONSTANT, Sort.BOOL, (), 0)
 
@@ -97,21 +101,36 @@ class Terms:
 
     def text(self, value: str) -> Term:
         """The constant of a string. Raises `BeyondSolvers`."""
-        if any(ord(character) > CHARACTER_MAX for character in value):
-            raise BeyondSolvers("a character beyond those of solvers")
-        return self._make(Op.CONSTANT, Sort.TEXT, (), None, (value,))
+        return self._make(Op.CONSTANT, Sort.TEXT, (), None, (self.placed(value),))
+
+    def placed(self, value: str) -> str:
+        """A string in the characters of solvers. Raises `BeyondSolvers`."""
+        return value if value.isascii() else "".join(map(self._place, value))
+
+    def original(self, placed: str) -> str:
+        """The string that `placed` stands for."""
+        return "".join(self._originals.get(character, character) for character in placed)
+
+    def _place(self, character: str) -> str:
+        if ord(character) <= CHARACTER_MAX:
+            return character
+        if character not in self._places:
+            if len(self._places) == len(_PLACES):
+                raise BeyondSolvers("too many characters beyond those of solvers")
+            place = chr(_PLACES[len(self._places)])
+            self._places[character], self._originals[place] = place, character
+        return self._places[character]
 
     def application(self, sort: Sort, number: int, operands: tuple[Term, ...]) -> Term:
         """An unknown function's value. Numbers are unique over symbols and functions; without operands, a symbol."""
         return self._make(Op.APPLY, sort, operands, number) if operands else self.symbol(sort, number)
 
     def like(self, text: Term, pattern: Pattern) -> Term:
-        """Whether `text` matches `pattern`, all of it."""
+        """Whether `text` matches `pattern`, all of it. Raises `BeyondSolvers`."""
         _require(Sort.TEXT, text)
+        pattern = tuple(piece if piece is None else self.placed(piece) for piece in pattern)
         if text.op is Op.CONSTANT:
             return self.boolean(value=matches(text.detail[0] or "", pattern))
-        if any(ord(character) > CHARACTER_MAX for piece in pattern for character in piece or ""):
-            raise BeyondSolvers("a character beyond those of solvers")
         return self._make(Op.LIKE, Sort.BOOL, (text,), None, pattern)
 
     def divide(self, first: Term, divisor: int) -> Term:

@@ -96,7 +96,7 @@ class Universe:
         self._axioms: list[Term] = []
         self._said: set[int] = set()
         self._pools: dict[Type, dict[tuple[int, ...], Value]] = {}
-        self._doubts: list[Callable[[], Iterator[Term]]] = []
+        self._doubts: list[tuple[Type, Callable[[Value], Term]]] = []
         self._sources: dict[tuple[str, int], Entity] = {}
         self._targets: dict[tuple[str, int], Entity] = {}
 
@@ -104,11 +104,6 @@ class Universe:
     def unknowns(self) -> tuple[Unknown, ...]:
         """By number."""
         return tuple(self._unknowns.values())
-
-    @property
-    def relevant(self) -> tuple[Value, ...]:
-        """Every element that was asked for in an unknown set."""
-        return tuple(value for pool in self._pools.values() for value in pool.values())
 
     def principal(self) -> Entity:
         """Who asks."""
@@ -244,12 +239,16 @@ class Universe:
 
         Raises `Unsupported` when the footprint is too large to be closed.
         """
-        done = 0
-        while done < len(self._doubts):
-            doubt = self._doubts[done]
-            done += 1
-            self._axioms.extend(tuple(doubt()))
+        if sum(len(self._pools.get(shape, {})) for shape, _ in self._doubts) > _PAIRS_MAX:
+            raise Unsupported("footprint_too_large", "sets")
+        for shape, consequence in self._doubts:
+            self._axioms.extend([consequence(element) for element in tuple(self._pools.get(shape, {}).values())])
         return (*self._axioms, *self._hierarchy())
+
+    def instances(self, element: Type, values: Sequence[Value]) -> tuple[Term, ...]:
+        """What follows from the axioms for elements that no policy names; a store has such."""
+        shape = _shape(element)
+        return tuple(consequence(value) for wanted, consequence in self._doubts if wanted == shape for value in values)
 
     def _every(
         self,
@@ -268,14 +267,10 @@ class Universe:
         fails = terms.both(self.holds(values, witness), terms.negation(passes(witness)))
         self._axioms.append(terms.either(answer, fails))
 
-        def consequences() -> Iterator[Term]:
-            pool = self._pools.get(_shape(values.element), {})
-            if len(pool) * len(self._doubts) > _PAIRS_MAX:
-                raise Unsupported("footprint_too_large", "sets")
-            for element in tuple(pool.values()):
-                yield terms.implication(terms.both(answer, self.holds(values, element)), passes(element))
+        def consequence(element: Value) -> Term:
+            return terms.implication(terms.both(answer, self.holds(values, element)), passes(element))
 
-        self._doubts.append(consequences)
+        self._doubts.append((_shape(values.element), consequence))
         return answer
 
     def _same_fields(self, left: Record, right: Record, name: str) -> Term:

@@ -6,8 +6,11 @@ that the parser is the engine's. Nothing is evaluated here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
+from typing import Any
 
 import cedarpy
 from cedarpy import pst
@@ -42,6 +45,54 @@ def parse(text: str) -> tuple[pst.Template, ...]:
     if parsed.templates or parsed.template_links:
         raise SyntaxRefused("templates with slots are not accepted")
     return tuple(parsed.static_policies[name] for name in sorted(parsed.static_policies, key=_position))
+
+
+def parse_set(text: str) -> pst.PolicySet:
+    """
+    Read policy text with its templates and links.
+
+    A call with the wrong number of arguments, which the engine accepts and which always errs, becomes another
+    expression that always errs: nodes have no place for it.
+
+    Raises `SyntaxRefused` when the text does not parse.
+    """
+    try:
+        return cedarpy.policies_to_pst(text)
+    except ValueError as error:
+        if "argument(s), got" not in str(error):
+            raise SyntaxRefused("policy text does not parse") from error
+    try:
+        policies = json.loads(cedarpy.policies_to_json_str(text))
+        errs = json.dumps(_erring_calls(policies))
+        return cedarpy.PolicySet.from_json_str(errs).to_pst()
+    except (ValueError, RecursionError) as error:
+        raise SyntaxRefused("policy text does not parse") from error
+
+
+def link(template: pst.Template, values: Mapping[str, pst.EntityUid]) -> pst.Template:
+    """A template with its slots filled. A slot without a value stays one."""
+
+    def filled(scope: pst.PrincipalOrResourceConstraint) -> pst.PrincipalOrResourceConstraint:
+        match scope:
+            case (
+                pst.ScopeEq(entity=pst.Slot(name=name))
+                | pst.ScopeIn(entity=pst.Slot(name=name))
+                | pst.ScopeIsIn(entity=pst.Slot(name=name))
+            ) if name in values:
+                return replace(scope, entity=values[name])
+            case _:
+                return scope
+
+    return replace(template, principal=filled(template.principal), resource=filled(template.resource))
+
+
+def linked(policies: pst.PolicySet) -> dict[str, pst.Template]:
+    """Every policy that takes part in a decision, by id: static ones, and templates with the values of their links."""
+    found = dict(policies.static_policies)
+    for each in policies.template_links:
+        template = link(policies.templates[each.template_id], dict(each.values))
+        found[each.new_id] = replace(template, id=each.new_id)
+    return found
 
 
 def parse_expression(text: str) -> pst.Expr:
@@ -98,6 +149,34 @@ def subexpressions(expression: pst.Expr) -> Iterator[pst.Expr]:
                 yield from subexpressions(value)
         case _:
             return
+
+
+_ARITY = {
+    **dict.fromkeys(("decimal", "datetime", "duration", "ip"), 1),
+    **dict.fromkeys(("isIpv4", "isIpv6", "isLoopback", "isMulticast", "toDate", "toTime"), 1),
+    **dict.fromkeys(("toMilliseconds", "toSeconds", "toMinutes", "toHours", "toDays"), 1),
+    **dict.fromkeys(("lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"), 2),
+    **dict.fromkeys(("isInRange", "offset", "durationSince"), 2),
+}
+_ERRS = {"neg": {"arg": {"Value": True}}}
+
+
+def _erring_calls(node: Any) -> Any:
+    """Cedar's JSON with every call that has the wrong number of arguments replaced."""
+    match node:
+        case list():
+            return [_erring_calls(each) for each in node]
+        case {"Value": _}:
+            return node
+        case {"Record": dict(fields)}:
+            return {"Record": {name: _erring_calls(each) for name, each in fields.items()}}
+        case dict():
+            calls = [name for name, given in node.items() if name in _ARITY and isinstance(given, list)]
+            if any(len(node[name]) != _ARITY[name] for name in calls):
+                return _ERRS
+            return {name: _erring_calls(each) for name, each in node.items()}
+        case _:
+            return node
 
 
 def _position(name: str) -> tuple[int, str]:

@@ -1,7 +1,8 @@
 """One HTTP connection: uvicorn's, with an end to the head of a request.
 
-llhttp reads a head of any length, and keeps all of it in memory. Here a request whose target and headers are longer
-than `HEAD_BYTES_MAX` is answered with 431 (RFC 6585 §5) as soon as that is known, and the connection ends.
+llhttp reads a head of any length, and keeps all of it in memory; so with the trailers of a chunked body. Here a request
+whose target and headers, or whose trailers, are longer than `HEAD_BYTES_MAX` is answered with 431 (RFC 6585 §5) as soon
+as that is known, and the connection ends.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ class Connection(HttpToolsProtocol):
     """Counts the head of each request while it arrives."""
 
     _is_head = True
-    """Between two requests, or within a head: whatever is read now belongs to one."""
-    _has_ended = False
+    """Between two requests, or within a head: a header that is read now belongs to one."""
+    _went_on = False
+    """Whether what was read last ended a head or a message, or held a piece of a body."""
     _unread = 0
-    """Bytes of a head that is not whole yet; its headers are not known one by one."""
+    """Bytes of a head, or of trailers, that are not whole yet; their headers are not known one by one."""
     _head = 0
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn does, unless a head goes on for too long."""
-        was_head, self._has_ended = self._is_head, False
+        self._went_on = False
         super().data_received(data)
-        if was_head and self._is_head and not self._has_ended:
-            self._unread += len(data)
+        self._unread = 0 if self._went_on else self._unread + len(data)
         if self._unread > HEAD_BYTES_MAX and not self.transport.is_closing():
             self._refuse()
 
@@ -45,21 +46,27 @@ class Connection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One whole header."""
-        self._head += len(name) + len(value)
-        super().on_header(name, value)
+        """One whole header. Nobody asks for trailers, so they are not kept (RFC 9110 §6.5.1)."""
+        if self._is_head:
+            self._head += len(name) + len(value)
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Dispatch the request, if its head is not too long."""
-        self._is_head, self._has_ended, self._unread = False, True, 0
+        self._is_head, self._went_on = False, True
         if self._head > HEAD_BYTES_MAX:
             # What a callback raises ends the parser, and comes back to us as `send_400_response`.
             raise BadRequest("head_too_large", status=431)
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body; whoever reads it counts it."""
+        self._went_on = True
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The next byte belongs to the next head."""
-        self._is_head = True
+        self._is_head, self._went_on = True, True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

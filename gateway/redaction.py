@@ -67,7 +67,7 @@ class Redactor:
         return self._apply(fields, values, self._hidden_from(contract, viewer), viewer.tenant)
 
     def packet(self, contract: Contract, packet: Mapping[str, Any], *, tenant: str) -> Mapping[str, Any]:
-        """An action packet for the audit log: arguments and facts of its question by label."""
+        """An action packet for the audit log: arguments, resource and facts of its question by label."""
         question = packet["question"]
         context = dict(question["context"])
         context["arguments"] = self.record(contract.arguments, context["arguments"], tenant=tenant)
@@ -76,7 +76,12 @@ class Redactor:
             name: {**group, **self.record(facts[name], group, tenant=tenant)} if name in facts else group
             for name, group in context["facts"].items()
         }
-        return {**packet, "question": {**question, "context": context}}
+        resource = question["resource"]
+        if any(
+            each.name == contract.resource_argument and each.label in _HIDDEN_IN_RECORDS for each in contract.arguments
+        ):
+            resource = {**resource, "id": self.token(resource["id"], tenant)}
+        return {**packet, "question": {**question, "resource": resource, "context": context}}
 
     def text(self, text: str, *, tenant: str) -> str:
         """Free text with everything that a pattern finds replaced by its kind and token."""

@@ -40,7 +40,9 @@ class Replays:
             principal=Entity(type=call.principal.kind.value.capitalize(), id=call.principal.id),
             roles=call.principal.roles,
             action=recorded["action"],
-            resource=Entity(**recorded["resource"]),
+            resource=Entity(
+                type=recorded["resource"]["type"], id=call.tool.resource_id(call.principal.tenant, call.arguments)
+            ),
             context=context,
         )
 

@@ -24,7 +24,8 @@ from tool_registry.shapes import ContractViolation
 
 ANSWER_BYTES_MAX = 1024 * 1024  # A larger answer is no answer that a receipt could commit to.
 READ_SECONDS = 1.5  # Facts and views: a slow source must not hold a call longer than a dead one.
-CONNECTIONS_MAX = 64
+CONNECTIONS_MAX = 640  # Every call in flight may wait for a tool: one that hangs must not keep others from theirs.
+IDLE_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class HttpConnector:
         self._client = httpx2.AsyncClient(
             trust_env=False,
             follow_redirects=False,
-            limits=httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
+            limits=httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=IDLE_MAX),
         )
 
     def admits(self, connector: Connector) -> bool:

@@ -21,6 +21,7 @@ from typing import Any, Protocol, assert_never
 import psycopg
 from psycopg.pq.abc import PGresult
 
+from gateway import encoding
 from gateway.ledger import (
     Act,
     ActRefused,
@@ -35,7 +36,7 @@ from gateway.ledger import (
     Placed,
     Settle,
 )
-from gateway.storage import encoding, packed, reading, statements, writing
+from gateway.storage import packed, reading, statements, writing
 from gateway.storage.batch import Batch, BatchBroken, Due, Finished, decide, is_governance
 from gateway.storage.connections import DatabaseUnavailable
 from gateway.storage.link import Connect, ConnectionLost, Link, rows

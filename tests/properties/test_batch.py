@@ -12,6 +12,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway import encoding
 from gateway.ledger import (
     Act,
     ActRefused,
@@ -25,7 +26,7 @@ from gateway.ledger import (
     Settle,
     State,
 )
-from gateway.storage import encoding, packed, reservations
+from gateway.storage import packed, reservations
 from gateway.storage.batch import Batch, Due, Finished, decide
 from gateway.storage.snapshot import Row, Snapshot
 from proofs import canonical

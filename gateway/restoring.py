@@ -115,20 +115,28 @@ class Restoring:
             self._policies.put(tenant, active, is_quarantined=is_quarantined)
 
     async def watch(self) -> None:
-        """Notice what another gateway on this database activated. Runs until cancelled."""
+        """Notice what another gateway on this database activated, or quarantined. Runs until cancelled."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            try:
-                for tenant in self._tenants:
-                    await self._catch_up(tenant)
-            except Exception as error:  # noqa: BLE001 - the outermost loop of this task: the former rules stay in force
-                log().warning("watch_failed", error=error)
+            for tenant in self._tenants:
+                try:
+                    await self.catch_up(tenant)
+                except Exception as error:  # noqa: BLE001 - the outermost loop of this task: what was in force stays
+                    log().warning("watch_failed", tenant=tenant, error=error)
 
-    async def _catch_up(self, tenant: str) -> None:
-        activation = await self._desk.ask([tenant], lambda cursor: bundles.activation(cursor, tenant))
+    async def catch_up(self, tenant: str) -> None:
+        """Do what another gateway did to the rules of a tenant."""
         in_force = self._policies.all().get(tenant)
+
+        def look(cursor: Cursor) -> tuple[Activation | None, bool]:
+            activation = bundles.activation(cursor, tenant)
+            return activation, in_force is not None and bundles.has_incident(cursor, tenant, in_force.bundle_digest)
+
+        activation, is_quarantined = await self._desk.ask([tenant], look)
         if activation is not None and (in_force is None or in_force.revision != activation.revision):
             await self.reload(tenant)
+        elif in_force is not None and is_quarantined:
+            self._policies.put(tenant, in_force, is_quarantined=True)
 
     async def prove_again(self) -> None:
         """Prove what is in force without a valid certificate; calls are refused until this is done."""

@@ -553,11 +553,11 @@ def hurried(story: Story) -> Iterator[Story]:
     gateway.stop()
 
 
-def test_a_parked_call_expires(hurried: Story) -> None:
+def test_a_parked_call_expires(story: Story, hurried: Story) -> None:
     """
     E03: after its time a parked call is `expired` by itself; it is neither approved nor presented any more.
     """
-    parked = hurried.parked_refund(hurried.hire("finance").token)
+    parked = hurried.parked_refund(story.hire("finance").token)
     approval = parked.approved_by(hurried.person("finance", 2))
     path = f"/v1/calls/{parked.call}"
 

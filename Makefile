@@ -40,6 +40,9 @@ faults: export FAULT_ROUNDS ?= 5
 faults: set-up-dev ## kill -9 around every stage, again and again; prints a table and writes build/faults.json
 	@$(PYTHON) -m tests.faults.kill_points
 
+corpus: set-up-dev ## published Cedar cases against engine, closures and solver (CORPUS=FILE for another archive)
+	@$(PYTHON) -m tests.load.corpus $(CORPUS)
+
 lock: ## resolve requirements/*.in anew (needs uv)
 	@for lock in run dev; do uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 		--python-version 3.11 requirements/$$lock.in -o requirements/$$lock.txt || exit 1; done

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from invariants import entities, extensions
 from invariants.entities import Request, SetValue, Store
-from invariants.schemas import SetType, Type, Uid
+from invariants.schemas import EntityType, SetType, Type, Uid
 from invariants.terms import Op, Sort, Term, graph, valuation
 from invariants.terms import Value as Number
 from invariants.universe import Universe, Unknown
@@ -29,6 +29,7 @@ from invariants.values import (
     String,
     Value,
 )
+from policies.schema import LongType, StringType
 
 _DEFAULTS: dict[Sort, Number] = {Sort.BOOL: 0, Sort.INTEGER: 0, Sort.NAME: 0, Sort.TEXT: ""}
 
@@ -131,7 +132,20 @@ class Ground:
                 return self._member(unknown, operands)
             case _:
                 found = self._look(path, operands)
-                return _DEFAULTS[term.sort] if found is None else self._number(found)
+                return self._default(unknown) if found is None else self._number(found)
+
+    def _default(self, unknown: Unknown) -> Number:
+        """What an attribute counts as where it is not: any value that its type allows."""
+        match unknown.type:
+            case EntityType(name=name) if name in self._universe.schema.kinds:
+                choices = self._universe.schema.kinds[name].choices
+                return self._universe.terms.placed(choices[0]) if choices else ""
+            case StringType(choices=choices) if choices:
+                return self._universe.terms.placed(choices[0])
+            case LongType(minimum=minimum, maximum=maximum):
+                return min(max(0, minimum), maximum)
+            case _:
+                return _DEFAULTS[unknown.sort]
 
     def _number(self, value: entities.Value) -> Number:
         match value:

@@ -186,6 +186,9 @@ class Terms:
             return self.true
         if first.op is Op.CONSTANT and second.op is Op.CONSTANT:
             return self.false
+        if first.sort is Sort.BOOL and Op.CONSTANT in (first.op, second.op):
+            known, other = (first, second) if first.op is Op.CONSTANT else (second, first)
+            return other if known is self.true else self.negation(other)
         if first.number > second.number:
             first, second = second, first
         return self._make(Op.EQUAL, Sort.BOOL, (first, second), None)

@@ -90,7 +90,7 @@ def linked(policies: pst.PolicySet) -> dict[str, pst.Template]:
     """Every policy that takes part in a decision, by id: static ones, and templates with the values of their links."""
     found = dict(policies.static_policies)
     for each in policies.template_links:
-        template = link(policies.templates[each.template_id], dict(each.values))
+        template = link(policies.templates[each.template_id], {str(slot): uid for slot, uid in each.values.items()})
         found[each.new_id] = replace(template, id=each.new_id)
     return found
 

@@ -119,7 +119,11 @@ class Append:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Park:
-    """The call waits for approval. Answers `Placed`, `Held` when the claim is taken meanwhile, or `Stale` (`ends`)."""
+    """
+    The call waits for approval. Answers `Placed`, `Held` when the claim is taken meanwhile, or `Stale` (`ends`).
+
+    Presented again while it waits, what it asks for now is what is kept, with an entry that says so.
+    """
 
     row: CallRow
     entry: Draft
@@ -132,7 +136,7 @@ class Park:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intend:
-    """The transaction of stage 9. Answers `Intended`, `Held`, `Stale`, `Exceeded`, `Moved`, `Used` or `Killed`."""
+    """Stage 9. Answers `Intended`, `Held`, `Stale`, `Exceeded`, `Moved`, `Used`, `Void` or `Killed`."""
 
     row: CallRow
     entry: Draft
@@ -142,7 +146,7 @@ class Intend:
     approvals: tuple[UUID, ...] = ()
     kills: tuple[tuple[str, str, str], ...] = ()
     """(tenant, scope, target) of every switch that would stop this call."""
-    refusal: Callable[[Exceeded | Used | Killed], Draft] | None = None
+    refusal: Callable[[Exceeded | Used | Void | Killed], Draft] | None = None
     """Writes the refusal entry into the same batch."""
     ends: Close | None = None
     """The parked call that this one is an edit of: it ends with this act, or this act does nothing (`Stale`)."""
@@ -250,6 +254,14 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Void:
+    """Since it was counted, the key of an approval was revoked, or its person lost a role."""
+
+    approval_id: UUID
+    placed: Placed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Killed:
     """A kill switch is engaged."""
 
@@ -290,7 +302,7 @@ class Stale:
     state: State
 
 
-Answer = Placed | Held | Intended | Exceeded | Used | Killed | Moved | Settled | Late | Stale
+Answer = Placed | Held | Intended | Exceeded | Used | Void | Killed | Moved | Settled | Late | Stale
 
 
 class ActRefused(Exception):

@@ -25,6 +25,7 @@ from gateway.ledger import (
     Stale,
     State,
     Used,
+    Void,
 )
 from gateway.redaction import Redactor
 
@@ -97,6 +98,9 @@ class Refusals:
                 return Denied("killed", f"a switch of scope `{scope}` is engaged", members=self._named(attempt, placed))
             case Used(placed=placed):
                 return Conflict("approval_used", "the approval is consumed", members=self._named(attempt, placed))
+            case Void(placed=placed):
+                detail = "the approver lost the key or the role meanwhile"
+                return Denied("approval_void", detail, members=self._named(attempt, placed))
             case Stale():
                 return Conflict("call_closed", "only a parked call can be edited")
             case Held(state=State.EXECUTING):
@@ -127,12 +131,14 @@ def refused_look(attempt: Attempt, cleared: Refusal | Wanting) -> Denied:
     return Denied(reason, members={"call": attempt.text, **cleared.ruling.refused_document()})
 
 
-def reason_of(denied: Exceeded | Used | Killed) -> str:
+def reason_of(denied: Exceeded | Used | Void | Killed) -> str:
     """The stable reason of what the ledger refused."""
     match denied:
         case Exceeded():
             return "budget_exceeded"
         case Used():
             return "approval_used"
+        case Void():
+            return "approval_void"
         case Killed():
             return "killed"

@@ -36,6 +36,7 @@ from gateway.ledger import (
     Stale,
     State,
     Used,
+    Void,
 )
 from gateway.storage import reservations
 from gateway.storage.snapshot import Row, Snapshot
@@ -44,7 +45,7 @@ Finished = tuple[State, int, bytes, Draft]
 Run = Callable[[Settle, int], Finished]
 """Runs a governance act under a savepoint at the given sequence number, and its `finish`."""
 
-_INTENDABLE = frozenset({State.PARKED, State.NOT_DONE})
+_OPEN = frozenset({State.PARKED, State.NOT_DONE})
 _RELEASING = frozenset({State.FAILED, State.NOT_DONE})
 _SETTLED = frozenset({State.EXECUTED, State.FAILED, State.NOT_DONE, State.IN_DOUBT})
 
@@ -105,7 +106,7 @@ class Batch:
     def intend(self, act: Intend) -> Decided:
         """Reserve everything or nothing, and open the intent."""
         row = self.snapshot.calls.get(act.row.claim)
-        if row is not None and not _is_free(row, act.row, _INTENDABLE):
+        if row is not None and not _is_free(row, act.row, _OPEN):
             return _held(row)
         edited = self._edited(act)
         if isinstance(edited, Stale):
@@ -156,15 +157,20 @@ class Batch:
         return self._due(entry, lambda placed: Settled(placed=placed, state=state, status=status, answer=answer))
 
     def park(self, act: Park) -> Decided:
-        """Hold the claim while persons decide. A call that was not done may need an approval when it tries again."""
+        """
+        Hold the claim while persons decide. A call that was not done may need an approval when it tries again.
+
+        One that waits already waits from now on for what its newest presentation needs: that is what approvals bind.
+        """
         row = self.snapshot.calls.get(act.row.claim)
-        if row is not None and not _is_free(row, act.row, frozenset({State.NOT_DONE})):
+        if row is not None and not _is_free(row, act.row, _OPEN):
             return _held(row)
         edited = self._edited(act)
         if isinstance(edited, Stale):
             return edited
         if row is None:
             row = self._create(act.row, State.PARKED)
+        row.sent_again = act.row
         row.state = State.PARKED
         row.answer = act.answer
         row.expires_at_ms = act.expires_at_ms
@@ -239,7 +245,7 @@ class Batch:
             return Stale(state=State.REFUSED)  # No row of this tenant: such a call never waited.
         return row if row.state is State.PARKED else Stale(state=row.state)
 
-    def _refusal(self, act: Intend) -> Exceeded | Used | Killed | Moved | None:
+    def _refusal(self, act: Intend) -> Exceeded | Used | Void | Killed | Moved | None:
         for kill in act.kills:
             if kill in self.snapshot.kills:
                 return Killed(scope=kill[1], target=kill[2])
@@ -247,6 +253,8 @@ class Batch:
             user = self.snapshot.uses.get(approval)
             if user is not None and user != act.row.call_id:
                 return Used(approval_id=approval)
+            if approval in self.snapshot.void:
+                return Void(approval_id=approval)
         wanted: dict[bytes, int] = {}
         for budget in act.budgets:
             wanted[budget.key] = wanted.get(budget.key, 0) + _amount(budget.amount)

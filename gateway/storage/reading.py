@@ -17,6 +17,7 @@ from gateway.storage.link import Statement, rows
 from gateway.storage.snapshot import Row, Snapshot
 from proofs import chain
 
+_TRUE = b"\x01"
 _STATES = {state.value.encode(): state for state in State}
 
 
@@ -104,7 +105,11 @@ def _take_budgets(snapshot: Snapshot, result: PGresult) -> None:
 
 
 def _take_uses(snapshot: Snapshot, result: PGresult) -> None:
-    snapshot.uses = {UUID(bytes=approval): UUID(bytes=call) for approval, call in rows(result)}
+    for approval, call, is_void in rows(result):
+        if call is not None:
+            snapshot.uses[UUID(bytes=approval)] = UUID(bytes=call)
+        if is_void == _TRUE:
+            snapshot.void.add(UUID(bytes=approval))
 
 
 def _stand(snapshot: Snapshot, result: PGresult) -> None:

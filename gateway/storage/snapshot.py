@@ -56,5 +56,7 @@ class Snapshot:
     """(key, since_ms) -> reserved, and settled since."""
     uses: dict[UUID, UUID] = field(default_factory=dict)
     """Approval -> the call that consumed it."""
+    void: set[UUID] = field(default_factory=set)
+    """Approvals whose key is revoked, or whose person no longer has a role that they were given with."""
     kills: frozenset[tuple[str, str, str]] = frozenset()
     """(tenant, scope, target) of every engaged switch of the batch's tenants."""

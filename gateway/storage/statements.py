@@ -57,9 +57,16 @@ group by u.at
 """
 
 READ_USES = b"""
-select a.approval_id, a.call_id
-from unnest($1::uuid[]) as u(approval_id) join lockgate.approval_uses a on a.approval_id = u.approval_id
+select w.approval_id, u.call_id,
+  a.approval_id is not null and (k.key_id is null or not coalesce(a.roles <@ p.roles, false))
+from unnest($1::uuid[]) as w(approval_id)
+left join lockgate.approval_uses u on u.approval_id = w.approval_id
+left join lockgate.approvals a on a.approval_id = w.approval_id
+left join lockgate.person_keys k
+  on k.key_id = a.key_id and k.tenant = a.tenant and k.person = a.person and k.revoked_seq is null
+left join lockgate.people p on p.tenant = a.tenant and p.person = a.person
 """
+"""Who consumed each approval, and whether its key was revoked or its person lost a role since it was counted."""
 
 READ_ENTRY = b"select body from lockgate.entries where tenant = $1::text and seq = $2::bigint"
 

@@ -414,7 +414,6 @@ def test_look_sees_calls_approvals_and_levels_of_its_tenant(database: Urls) -> N
             row, approval = acts.call("parked"), uuid4()
             await ledger.commit(acts.park(row))
             await ledger.commit(acts.approve(row, approval_id=approval))
-            await ledger.commit(acts.intend(row, approvals=[approval], budgets=[acts.budget(4, 9)]))
             with connect(database.app) as connection, connection.cursor() as cursor:
                 cursor.execute("select set_config('app.tenants', '{acme}', false)")
                 cursor.execute(
@@ -425,6 +424,7 @@ def test_look_sees_calls_approvals_and_levels_of_its_tenant(database: Urls) -> N
                 cursor.execute(
                     "insert into lockgate.autonomy values ('acme','a','*',1,1),('acme','a','issue_refund',3,1)"
                 )
+            await ledger.commit(acts.intend(row, approvals=[approval], budgets=[acts.budget(4, 9)]))
             look = Look(
                 tenant=ACME,
                 claim=row.claim,

@@ -25,6 +25,7 @@ from gateway.ledger import (
     Settle,
     State,
     Used,
+    Void,
 )
 from gateway.storage.books import Books
 from gateway.storage.connections import Connection, connect, transaction
@@ -106,7 +107,7 @@ def intend(
 ) -> Intend:
     """An intent whose refusal leaves an entry."""
 
-    def refuse(verdict: Exceeded | Used | Killed) -> Draft:
+    def refuse(verdict: Exceeded | Used | Void | Killed) -> Draft:
         return Draft(tenant=row.tenant, kind="REFUSED", members={"reason": type(verdict).__name__.lower()})
 
     return Intend(

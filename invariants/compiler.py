@@ -36,7 +36,7 @@ from invariants.values import (
     Unlisted,
     Value,
 )
-from policies.cedar_syntax import LONG_MAX, LONG_MIN
+from policies.cedar_syntax import LONG_MAX, LONG_MIN, Place
 from policies.cedar_syntax import nodes as pst
 
 COMPILER_VERSION = "lockgate-compiler 1"
@@ -44,17 +44,23 @@ COMPILER_VERSION = "lockgate-compiler 1"
 _CASES_MAX = 64  # Types that depend on the request multiply; nobody writes so many on purpose.
 
 
-def policy(template: pst.Template, universe: Universe, where: str) -> Outcome:
+def policy(template: pst.Template, universe: Universe, where: str, place: Place | None = None) -> Outcome:
     """
     Translate a policy: a truth value, false where its scope does not match.
+
+    A refusal names `where`, and the clause by its number and, given its place, by line and column.
 
     Scope and clauses are one conjunction in Cedar's order, so a scope that does not match hides an error in a clause.
     Raises `Unsupported`.
     """
+    compiler = _Compiler(universe, where)
     try:
-        return _Compiler(universe, where).policy(template)
+        return compiler.policy(template, place)
     except BeyondSolvers as error:
-        raise Unsupported("string_beyond_solvers", where) from error
+        raise Unsupported("string_beyond_solvers", compiler.position) from error
+    except Unsupported as refused:
+        # What the universe refuses has no place of its own: it was asked on behalf of this clause.
+        raise Unsupported(refused.reason_code, compiler.position) from refused
 
 
 def expression(node: pst.Expr, universe: Universe, where: str) -> Outcome:
@@ -82,8 +88,13 @@ class _Compiler:
         self._terms = universe.terms
         self._where = where
 
-    def policy(self, template: pst.Template) -> Outcome:
-        universe = self._universe
+    @property
+    def position(self) -> str:
+        """The rule and clause that is being translated."""
+        return self._where
+
+    def policy(self, template: pst.Template, place: Place | None) -> Outcome:
+        universe, rule = self._universe, self._where
         result = self._truth(
             self._terms.conjunction(
                 (
@@ -93,7 +104,11 @@ class _Compiler:
                 )
             )
         )
-        for clause in template.clauses:
+        for number, clause in enumerate(template.clauses):
+            self._where = f"{rule}, clause {number + 1}"
+            if place is not None and number < len(place.clauses):
+                line, column = place.clauses[number]
+                self._where += f", line {line}, column {column}"
             outcome = self.compile(clause.expr)
             if isinstance(clause, pst.Unless):
                 outcome = self._unary("not", outcome)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from invariants import compiler
 from invariants.entities import Request, Store
@@ -18,6 +19,7 @@ from invariants.schemas import RequestType, Schema
 from invariants.terms import BeyondSolvers, Term
 from invariants.universe import Universe
 from invariants.values import Outcome
+from policies.cedar_syntax import Place
 from policies.cedar_syntax import nodes as pst
 
 
@@ -71,10 +73,17 @@ class Encoding:
         return (*self.axioms, *found)
 
 
-def encode(policies: Mapping[str, pst.Template], schema: Schema, request: RequestType) -> Encoding:
-    """Translate every policy. Raises `Unsupported` for a form without an exact meaning."""
+def encode(
+    policies: Mapping[str, pst.Template],
+    schema: Schema,
+    request: RequestType,
+    places: Mapping[str, Place] = MappingProxyType({}),
+) -> Encoding:
+    """Translate every policy. Raises `Unsupported`, which says where, for a form without an exact meaning."""
     universe = Universe(schema, request)
-    outcomes = {name: compiler.policy(node, universe, f"rule `{name}`") for name, node in policies.items()}
+    outcomes = {
+        name: compiler.policy(node, universe, f"rule `{name}`", places.get(name)) for name, node in policies.items()
+    }
     try:
         axioms = universe.axioms()
     except BeyondSolvers as error:

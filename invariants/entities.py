@@ -7,7 +7,7 @@ other way is the engine's to check.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,10 +32,11 @@ class SetValue:
     """A set; no two elements are the same."""
 
     elements: tuple[Value, ...]
+    keys: frozenset[Hashable]
 
     def holds(self, wanted: Value) -> bool:
         """Whether `wanted` is an element."""
-        return any(same(element, wanted) for element in self.elements)
+        return _key(wanted) in self.keys
 
 
 Value = int | bool | str | Uid | Decimal | Datetime | Duration | Address | SetValue | dict[str, Any]
@@ -45,20 +46,22 @@ def same(left: Value, right: Value) -> bool:
     """Cedar's `==`: values of different types are different, without error."""
     if type(left) is not type(right):
         return False
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(same(value, right[name]) for name, value in left.items())
-    if isinstance(left, SetValue) and isinstance(right, SetValue):
-        return all(map(right.holds, left.elements)) and all(map(left.holds, right.elements))
+    if isinstance(left, dict | SetValue):
+        return _key(left) == _key(right)
     return left == right
 
 
 def set_of(values: Iterable[Value]) -> SetValue:
     """The set of these values."""
-    found: list[Value] = []
-    for value in values:
-        if not any(same(value, other) for other in found):
-            found.append(value)
-    return SetValue(tuple(found))
+    found = {_key(value): value for value in values}
+    return SetValue(tuple(found.values()), frozenset(found))
+
+
+def _key(value: Value) -> Hashable:
+    """Equal for the same values and for no others: in Python `True == 1`."""
+    if isinstance(value, dict):
+        return dict, frozenset((name, _key(inner)) for name, inner in value.items())
+    return (SetValue, value.keys) if isinstance(value, SetValue) else (type(value), value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -184,7 +184,7 @@ def _actions(scope: pst.ActionConstraint) -> Closure:
             wanted = uid_of(entity)
             return lambda scene: bool(scene.request.action == wanted)
         case pst.ActionIn(entities=entities):
-            targets = SetValue(tuple(uid_of(entity) for entity in entities))
+            targets = set_of(uid_of(entity) for entity in entities)
             return lambda scene: _in(scene, scene.request.action, targets)
 
 

@@ -52,6 +52,7 @@ from policies.schema import BoolType, LongType, StringType
 # Beyond it the closure of a hierarchy costs more than a proof is worth; no policy that people write comes near.
 _TRIPLES_MAX = 20_000
 _PAIRS_MAX = 20_000
+_ELEMENTS_MAX = 250_000  # Comparisons between the elements of two literal sets.
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +209,12 @@ class Universe:
 
     def subset(self, left: Listed | Unlisted, right: Listed | Unlisted) -> Term:
         """Whether every element of `left` is one of `right`."""
+        self._bound(left, right)
         return self._every(left, "subset", lambda element: self.holds(right, element))
 
     def meets(self, left: Listed | Unlisted, right: Listed | Unlisted) -> Term:
         """Whether the two have an element in common."""
+        self._bound(left, right)
         if isinstance(left, Unlisted) and isinstance(right, Listed):
             left, right = right, left
         apart = self._every(left, "apart", lambda element: self.terms.negation(self.holds(right, element)))
@@ -272,6 +275,11 @@ class Universe:
 
         self._doubts.append((_shape(values.element), consequence))
         return answer
+
+    def _bound(self, left: Listed | Unlisted, right: Listed | Unlisted) -> None:
+        sizes = [len(each.elements) for each in (left, right) if isinstance(each, Listed)]
+        if len(sizes) == 2 and sizes[0] * sizes[1] > _ELEMENTS_MAX:
+            raise Unsupported("footprint_too_large", "sets")
 
     def _same_fields(self, left: Record, right: Record, name: str) -> Term:
         terms = self.terms

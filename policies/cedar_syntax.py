@@ -7,8 +7,9 @@ that the parser is the engine's. Nothing is evaluated here.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -26,6 +27,25 @@ Expression = pst.Expr
 nodes = pst
 
 
+_LEXEME = re.compile(
+    r'//[^\n]*|"(?:[^"\\]|\\.)*"|[A-Za-z_][A-Za-z0-9_]*|\|\||&&|==|!=|<=|>=|::|[^\sA-Za-z_]', re.DOTALL
+)
+# The engine's parser is recursive: deep text ends the whole process. It refuses to give nodes for more than 100 levels
+# anyhow; brackets that group nothing are levels here too.
+_LEVELS_MAX = 200
+_LOOSEST_FIRST = (
+    {"if"},
+    {"||"},
+    {"&&"},
+    {"==", "!=", "<", "<=", ">", ">=", "in", "has", "like", "is"},
+    {"+", "-"},
+    {"*"},
+    {"!"},
+    {"."},
+)
+_BINDING = {operator: place for place, operators in enumerate(_LOOSEST_FIRST) for operator in operators}
+
+
 class SyntaxRefused(Exception):
     """The text is not Cedar, or not of the shape asked for. Says where, never quotes the text."""
 
@@ -38,6 +58,7 @@ def parse(text: str) -> tuple[pst.Template, ...]:
 
     Raises `SyntaxRefused` when the text does not parse.
     """
+    _bound(text)
     try:
         parsed = cedarpy.policies_to_pst(text)
     except ValueError as error:
@@ -56,6 +77,7 @@ def parse_set(text: str) -> pst.PolicySet:
 
     Raises `SyntaxRefused` when the text does not parse.
     """
+    _bound(text)
     try:
         return cedarpy.policies_to_pst(text)
     except ValueError as error:
@@ -67,6 +89,44 @@ def parse_set(text: str) -> pst.PolicySet:
         return cedarpy.PolicySet.from_json_str(errs).to_pst()
     except (ValueError, RecursionError) as error:
         raise SyntaxRefused("policy text does not parse") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a policy stands in its text: line and column of the policy and of each of its clauses, from 1."""
+
+    start: tuple[int, int]
+    clauses: tuple[tuple[int, int], ...]
+
+
+def places(text: str) -> dict[str, Place]:
+    """
+    Where the policies of a text stand, by the parser's own ids, `policy0` and so on.
+
+    The text is one that parses: nodes carry no position, so this reads strings, comments and brackets once more.
+    """
+    found: dict[str, Place] = {}
+    start: tuple[int, int] | None = None
+    clauses: list[tuple[int, int]] = []
+    depth = 0
+    line, line_start = 1, 0
+    for match in _LEXEME.finditer(text):
+        line += text.count("\n", line_start, match.start())
+        line_start = max(line_start, text.rfind("\n", line_start, match.start()) + 1)
+        here = (line, match.start() - line_start + 1)
+        lexeme = match.group()
+        if lexeme.startswith(("//", '"')):
+            line += lexeme.count("\n")
+            line_start = max(line_start, match.start() + lexeme.rfind("\n") + 1)
+            continue
+        start = start or here
+        depth += (lexeme in "({[") - (lexeme in ")}]")
+        if depth == 0 and lexeme in ("when", "unless") and text[match.start() - 1] not in "@.":
+            clauses.append(here)
+        if depth == 0 and lexeme == ";":
+            found[f"policy{len(found)}"] = Place(start, tuple(clauses))
+            start, clauses = None, []
+    return found
 
 
 def link(template: pst.Template, values: Mapping[str, pst.EntityUid]) -> pst.Template:
@@ -149,6 +209,40 @@ def subexpressions(expression: pst.Expr) -> Iterator[pst.Expr]:
                 yield from subexpressions(value)
         case _:
             return
+
+
+def _bound(text: str) -> None:
+    """
+    Refuse text that is nested beyond what the engine's parser survives, before it sees any of it.
+
+    Levels are counted as the parser would meet them: open brackets, and chains of one operator in each.
+    """
+    open_levels: list[list[int]] = [[0] * len(_LOOSEST_FIRST)]
+    total = 0
+    previous = ""
+    for match in _LEXEME.finditer(text):
+        lexeme = match.group()
+        if lexeme.startswith("//"):
+            continue
+        chains = open_levels[-1]
+        binding = _BINDING.get(lexeme)
+        if lexeme == "[" and (previous in ")]" or previous[:1].isalnum() or previous[:1] == "_"):
+            binding = len(_LOOSEST_FIRST) - 1
+        if binding is not None or lexeme in (",", ";"):
+            # A looser operator, or a comma, ends the chains of all tighter ones.
+            kept = 0 if binding is None else binding + 1
+            total -= sum(chains[kept:])
+            chains[kept:] = [0] * (len(chains) - kept)
+        if binding is not None:
+            chains[binding] += 1
+            total += 1
+        if lexeme in ("(", "[", "{"):
+            open_levels.append([0] * len(_LOOSEST_FIRST))
+        elif lexeme in (")", "]", "}") and len(open_levels) > 1:
+            total -= sum(open_levels.pop())
+        if total + len(open_levels) > _LEVELS_MAX:
+            raise SyntaxRefused("policy text is nested too deeply")
+        previous = lexeme
 
 
 _ARITY = {

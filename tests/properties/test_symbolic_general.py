@@ -192,6 +192,68 @@ def test_what_has_no_exact_meaning_is_refused(condition: str, reason: str) -> No
     assert found == reason
 
 
+def test_refusal_says_where() -> None:
+    """
+    Rule, clause, line and column, past comments and strings that look like Cedar.
+    """
+    text = """// when { a }
+@note("when { } ;
+unless")
+permit (principal, action, resource)
+when { context.note == "unless { // }" };
+forbid (principal, action, resource) when { true }
+  unless { ip(context.note).isIpv4() };"""
+    policies = cedar_syntax.parse_set(text).static_policies
+
+    with pytest.raises(Unsupported) as refused:
+        encodings.encode(policies, schema_text.read(SCHEMA), LOOK, cedar_syntax.places(text))
+
+    assert refused.value.where == "rule `policy1`, clause 2, line 7, column 3"
+    assert cedar_syntax.places(text)["policy0"] == cedar_syntax.Place((2, 1), ((5, 1),))
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        "(" * 20_000 + "true" + ")" * 20_000,
+        "[" * 20_000 + "]" * 20_000 + " == 1",
+        "||".join(["true"] * 20_000),
+        "&&".join(["true"] * 20_000),
+        "+".join(["1"] * 20_000) + " == 1",
+        "if true then true else " * 20_000 + "true",
+        "if " * 20_000 + "true" + " then true else true" * 20_000,
+        "context" + ".a" * 20_000,
+        "context" + '["a"]' * 20_000,
+        "context" + ".contains(1)" * 20_000,
+        "context.contains(" * 20_000 + "1" + ")" * 20_000,
+        "context has " + ".".join(["a"] * 20_000),
+        "{a: " * 20_000 + "1" + "}" * 20_000 + " == 1",
+        "!(" * 20_000 + "true" + ")" * 20_000,
+    ],
+    ids=range(14),
+)
+def test_text_that_would_end_the_process_is_refused(deep: str) -> None:
+    """
+    The engine's parser dies of deep nesting; such text is refused before it gets there.
+    """
+    text = f"permit (principal, action, resource) when {{ {deep} }};"
+
+    for read in (cedar_syntax.parse, cedar_syntax.parse_set):
+        with pytest.raises(cedar_syntax.SyntaxRefused):
+            read(text)
+
+
+def test_text_that_is_long_and_flat_is_read() -> None:
+    """
+    Many rules and long lists are no nesting.
+    """
+    many = ", ".join(f'"text {number}"' for number in range(5_000))
+    rules = [f"permit (principal, action, resource) when {{ [{many}].contains(context.note) }};"]
+    rules += ["forbid (principal, action, resource) when { 1 + 1 < 3 && context.a.b || -1 > 2 };"] * 1_000
+
+    assert len(cedar_syntax.parse("\n".join(rules))) == 1_001
+
+
 def test_linked_template_means_what_the_engine_means() -> None:
     """
     A template takes part by its links alone, each with its own values.

@@ -37,13 +37,14 @@ _DEFAULTS: dict[Sort, Number] = {Sort.BOOL: 0, Sort.INTEGER: 0, Sort.NAME: 0, So
 class Ground:
     """What the request and the store say."""
 
-    __slots__ = ("_request", "_store", "_universe", "_unknowns")
+    __slots__ = ("_members", "_request", "_store", "_universe", "_unknowns")
 
     def __init__(self, universe: Universe, request: Request, store: Store) -> None:
         self._universe = universe
         self._request = request
         self._store = store
         self._unknowns = universe.unknowns
+        self._members: dict[int, tuple[SetValue, frozenset[tuple[Number, ...]]]] = {}
 
     def facts(self, roots: Sequence[Term]) -> tuple[Term, ...]:
         """
@@ -192,8 +193,14 @@ class Ground:
     def _member(self, unknown: Unknown, operands: tuple[Number, ...]) -> int:
         owner = _owner_size(unknown.path[1:])
         given = self._look(unknown.path[1:], operands[:owner])
-        elements = given.elements if isinstance(given, SetValue) else ()
-        return int(any(self._numbers(each, unknown.type) == operands[owner:] for each in elements))
+        if not isinstance(given, SetValue):
+            return 0
+        # Kept by the set itself: one set is asked for each of its elements.
+        known = self._members.get(id(given))
+        if known is None:
+            known = given, frozenset(self._numbers(each, unknown.type) for each in given.elements)
+            self._members[id(given)] = known
+        return int(operands[owner:] in known[1])
 
     def _numbers(self, element: entities.Value, kind: Type | None) -> tuple[Number, ...]:
         parts = self._parts(element, kind)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, reject, settings
@@ -20,6 +22,7 @@ from tests.properties import meanings
 from tests.properties.meanings import Situation
 from tool_registry.registry import CATALOGUE, load_catalogue
 
+ROOT = Path(__file__).resolve().parents[2]
 SEEDS = st.integers(0, 2**32)
 # What an unknown set may hold is flat; nothing else that is generated may be refused.
 REFUSED = {"set_in_unknown_set", "mixed_in_unknown_set", "extension_of_unknown_text"}
@@ -252,6 +255,22 @@ def test_text_that_is_long_and_flat_is_read() -> None:
     rules += ["forbid (principal, action, resource) when { 1 + 1 < 3 && context.a.b || -1 > 2 };"] * 1_000
 
     assert len(cedar_syntax.parse("\n".join(rules))) == 1_001
+
+
+def test_every_reason_of_the_compiler_is_documented() -> None:
+    """
+    Whoever meets a refusal finds it in docs/invariants.md.
+    """
+    page = (ROOT / "docs" / "invariants.md").read_text(encoding="utf-8")
+
+    found = {
+        reason
+        for source in ("compiler", "universe", "grounding", "encodings", "evaluation")
+        for reason in re.findall(r'Unsupported\("([a-z_0-9]+)"', (ROOT / "invariants" / f"{source}.py").read_text())
+    }
+
+    assert {reason for reason in found if f"`{reason}`" not in page} == set()
+    assert "extension_of_unknown_text" in found
 
 
 def test_linked_template_means_what_the_engine_means() -> None:

@@ -181,6 +181,12 @@ def _give(
         session = identities.standing_in(asked.options, session, taken | {str(found.get("principal"))})
         key = signing.key_of(session, key_file)
     given = found.get("statement")
+    if found.get("present_again"):
+        raise CommandError(
+            f"the tool of call `{call}` changed since it was presented",
+            "its requester presents it again under the same --key; then there is a statement to sign",
+            code=Exit.NO,
+        )
     if not isinstance(given, Mapping):
         raise CommandError(
             f"call `{call}` is not parked but {found.get('status', 'unknown')}",

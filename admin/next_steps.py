@@ -7,7 +7,7 @@ from typing import Any
 
 STEPS: Mapping[str, str] = {
     "approval_mismatch": "the approval is for another call: have this one approved",
-    "approval_stale": "tool or bundle changed since: have the call approved again",
+    "approval_stale": "tool or bundle changed since: present the call again under its --key, and have that approved",
     "approval_used": "this approval has been consumed: have the call approved again",
     "approval_void": "the approver no longer has the role: ask somebody who has",
     "approver_excluded": "whoever takes part in a call does not approve it: ask somebody else",

@@ -6,7 +6,6 @@ role that the call waits for, and takes no part in it. The first committed end o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,11 @@ from uuid import UUID
 
 import orjson
 
-from gateway import entries
+from gateway import entries, statements
 from gateway.activation import Policies
 from gateway.admission import call_text
 from gateway.answers import Reply, receipt
-from gateway.approvals import approval_text, commitment
+from gateway.approvals import approval_text
 from gateway.clock import Clock
 from gateway.errors import BadRequest, Conflict, Denied, NotFound, Unavailable
 from gateway.identity import Principal, PrincipalKind
@@ -29,7 +28,7 @@ from gateway.randomness import Randomness
 from gateway.redaction import Redactor
 from gateway.refusals import Refusals
 from gateway.storage.records import Records
-from proofs import approvals as statements
+from proofs import approvals
 from proofs.approvals import Statement, Verdict
 from proofs.errors import EvidenceError
 from proofs.keys import PublicKey
@@ -139,7 +138,7 @@ class Approving:
         if set(document) != {"statement", "signature"} or not isinstance(signature, str) or len(signature) > 100:
             raise BadRequest("statement_malformed", "expected exactly `statement` and `signature`", status=422)
         try:
-            statement = statements.parse(document["statement"])
+            statement = approvals.parse(document["statement"])
         except EvidenceError as error:
             raise BadRequest("statement_malformed", str(error), status=422) from error
         if self._redactor.text(statement.reason, tenant=principal.tenant) != statement.reason:
@@ -150,7 +149,7 @@ class Approving:
         public = await self._people.key(principal.tenant, principal.id, statement.key)
         if public is None:
             raise Denied("key_unknown", "the key is not registered to the approver, or revoked")
-        if not statements.verify(
+        if not approvals.verify(
             statement,
             signature,
             public=PublicKey.from_text(public),
@@ -162,14 +161,18 @@ class Approving:
 
     def _require_this_call(self, principal: Principal, row: FullRow, statement: Statement, verdict: Verdict) -> None:
         active = self._policies.active(principal.tenant)
-        if statement.tool != active.tools[row.row.tool].contract.digest or statement.bundle != active.bundle_digest:
-            raise Conflict("approval_stale", "the tool or the bundle changed; the requester presents the call again")
-        digest = hashlib.sha256(row.row.request).digest()
-        if statement.call != commitment(digest, row.row.call_salt) or statement.requester != row.row.principal:
+        latest = row.expires_at_ms or 0
+        current = statements.current(row, active)
+        if current is None:
+            raise Conflict("approval_stale", "the tool changed; the requester presents the call again")
+        if statement.tool != current["tool"] or statement.bundle != current["bundle"]:
+            raise Conflict(
+                "approval_stale", "the tool or the bundle changed; look at the call and sign what it says now"
+            )
+        if statement.call != current["call"] or statement.requester != current["requester"]:
             raise Denied("approval_mismatch", "the statement is about another call")
         if statement.approver != principal.reference or statement.verdict is not verdict:
             raise Denied("approval_mismatch", "the statement is somebody else's, or says the other verdict")
-        latest = row.expires_at_ms or 0
         if not self._clock.now_ms() < statement.not_after_ms <= latest:
             raise Denied("approval_expired", "`not_after` lies in the past or beyond the expiry of the call")
 

@@ -7,13 +7,14 @@ Agents see their own calls; people with a role see their tenant's. Another tenan
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from gateway.activation import Policies
+from gateway import statements
+from gateway.activation import Active, Policies
 from gateway.admission import call_text
 from gateway.answers import Answers, Reply, receipt
 from gateway.approvals import approval_text
@@ -82,13 +83,21 @@ class Inquiries:
     async def _document(
         self, principal: Principal, row: FullRow, placed: Sequence[Placed], entries: Sequence[dict[str, Any]]
     ) -> dict[str, Any]:
-        tool = self._policies.active(row.row.tenant).tools[row.row.tool]
+        active = self._policies.active(row.row.tenant)
+        tool = active.tools.get(row.row.tool)
         arguments = orjson.loads(row.row.request)["arguments"]
         if row.row.principal != principal.reference:
-            arguments = self._redactor.show(tool.contract, tool.contract.arguments, arguments, principal)
+            # Without the contract nobody knows who may see what.
+            shown = tool and self._redactor.show(tool.contract, tool.contract.arguments, arguments, principal)
+            arguments = shown or {}
         document: dict[str, Any] = {**_summary(row), "arguments": arguments}
         if row.answer is not None and row.state is not State.EXECUTING:
-            document |= self._answers.shown(tool.contract, principal, orjson.loads(row.answer))
+            answer = orjson.loads(row.answer)
+            if tool is None:
+                answer.pop("result", None)
+            document |= answer if tool is None else self._answers.shown(tool.contract, principal, answer)
+        if row.state is State.PARKED:
+            document = _to_sign(document, row, active)
         approvals = await self._records.approvals(row.row.tenant, row.row.call_id)
         document["approvals"] = [
             {
@@ -122,6 +131,13 @@ class Inquiries:
             "entries": [{"seq": entry["seq"], "kind": entry["kind"], "at_ms": entry["at_ms"]} for entry in entries],
             "receipt": receipt(placed),
         }
+
+
+def _to_sign(told: Mapping[str, Any], row: FullRow, active: Active) -> dict[str, Any]:
+    """What was told of a parked call with the statement as it would be signed now, or that there is none to sign."""
+    rest = {name: value for name, value in told.items() if name != "statement"}
+    current = statements.current(row, active)
+    return {**rest, "present_again": True} if current is None else {**rest, "statement": current}
 
 
 def _require_visible(principal: Principal, requester: str) -> None:

@@ -70,16 +70,19 @@ class Parking:
         self._per_principal_max = per_principal_max
 
     async def park(self, attempt: Attempt, gathered: Gathered, wanting: Wanting) -> Reply:
-        """202. A call that is parked already keeps its entry and its expiry; what it needs may have changed."""
-        call = attempt.call
-        if attempt.held is not None and attempt.held.state is State.PARKED:
-            expires_at_ms = attempt.held.expires_at_ms or self._clock.now_ms()
-            body = self._answers.parked_body(attempt.row(), call, attempt.active, wanting, expires_at_ms)
-            return self._answers.parked(body, None)
-        await self._require_room(call.principal)
-        expires_at_ms = self._clock.now_ms() + self._parked_ms
-        row = attempt.row()
+        """
+        202. A call that is parked already keeps its expiry, and its entry unless an approver would sign something else.
+
+        That is so when bundle, tool, correlation or needs changed: what is kept, and approved, is what was asked last.
+        """
+        call, row = attempt.call, attempt.row()
+        waiting = attempt.held if attempt.held is not None and attempt.held.state is State.PARKED else None
+        if waiting is None:
+            await self._require_room(call.principal)
+        expires_at_ms = (waiting and waiting.expires_at_ms) or self._clock.now_ms() + self._parked_ms
         body = self._answers.parked_body(row, call, attempt.active, wanting, expires_at_ms)
+        if waiting is not None and _asks_the_same(waiting, body):
+            return self._answers.parked(body, None)
         packet = {**self._refusals.packet(attempt, gathered, wanting.ruling), "needs": wanting.document()}
         entry = entries.parked(
             call, attempt.call_id, attempt.call_salt, attempt.active.reference(), wanting.ruling, packet
@@ -138,6 +141,12 @@ class Parking:
         waiting = await self._records.parked_count(principal.tenant, principal.reference)
         if waiting >= self._per_principal_max:
             raise RateExceeded("too_many_parked", RETRY_SECONDS)
+
+
+def _asks_the_same(waiting: FullRow, body: bytes) -> bool:
+    """Whether approvers were told already what this 202 tells them."""
+    told, tells = orjson.loads(waiting.answer or b"{}"), orjson.loads(body)
+    return all(told.get(name) == tells[name] for name in ("statement", "needs", "persons"))
 
 
 def _ending(row: FullRow, state: State, *, by: str, reason: str, rejection: Rejection | None = None) -> Close:

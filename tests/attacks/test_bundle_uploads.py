@@ -173,6 +173,8 @@ class Change:
     digest: str
     parked: Parked
     approval: str
+    waiting: Parked
+    """Parked under the former bundle, and not presented again since."""
     published_early: Answer
     activated_early: Answer
     activated: Answer
@@ -183,6 +185,7 @@ def change(story: Story) -> Change:
     """Upload, publish and activate a newer bundle between an approval and its use."""
     parked = story.parked_refund(tenant=TENANT)
     approval = parked.approved_by(story.person("finance", 2, TENANT))
+    waiting = story.parked_refund(tenant=TENANT)
     number = revision(story) + 1
     uploaded = upload(story, signed(story, composed(number)))
     assert uploaded.status == 201, uploaded.document
@@ -197,6 +200,7 @@ def change(story: Story) -> Change:
         digest=digest,
         parked=parked,
         approval=approval,
+        waiting=waiting,
         published_early=early,
         activated_early=activated_early,
         activated=govern(story, "activate_bundle", digest),
@@ -230,6 +234,21 @@ def test_an_approval_under_the_former_bundle_is_stale(story: Story, change: Chan
     assert change.parked.statement["bundle"] == change.digest
     assert done.document["status"] == "executed"
     assert len(story.effects(change.parked.call)) == 1
+
+
+def test_a_call_parked_under_the_former_bundle_shows_what_would_be_signed_now(story: Story, change: Change) -> None:
+    """
+    Whoever looks the call up after the activation, as `lockgate approve` does, can sign it, and the approval serves.
+    """
+    approver = story.person("finance", 2, TENANT)
+
+    found = story.client.get(f"/v1/calls/{change.waiting.call}", approver.token)
+    given = story.client.approve(approver, found)
+    done = change.waiting.present(str(given.document.get("approval")))
+
+    assert found.document["statement"] == {**change.waiting.statement, "bundle": change.digest}
+    assert given.status == 201, given.document
+    assert (done.status, done.document["status"]) == (200, "executed")
 
 
 def test_an_older_bundle_is_refused_also_after_a_restart(story: Story, change: Change) -> None:

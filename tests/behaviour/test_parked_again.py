@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 
-from gateway.ledger import Answer, Intended, Look, Placed, State, Void
+from gateway.activation import Active
+from gateway.ledger import Answer, FullRow, Intended, Look, Placed, State, Void
+from gateway.statements import current
 from gateway.storage.connections import Cursor, Urls, connect, transaction
 from tests.world import acts
+from tests.world.stories import Story
 
 KEY = "key_0011223344556677"
 
@@ -63,6 +67,7 @@ def test_an_approval_must_still_hold_inside_the_intent(
     answer = asyncio.run(story())
 
     assert isinstance(answer, expected)
+    assert isinstance(answer, Intended | Void)
     assert answer.placed is not None
     kinds = acts.query(database.app, "select kind from lockgate.entries order by seq desc limit 1")
     assert kinds == [("INTENT" if expected is Intended else "REFUSED",)]
@@ -79,8 +84,8 @@ def test_a_parked_call_keeps_what_was_presented_last(database: Urls) -> None:
             row = acts.call("parked")
             answers = [
                 await ledger.commit(acts.park(row)),
-                await ledger.commit(acts.park(replace(row, request=newer))),
-                await ledger.commit(acts.park(replace(row, request=newer, call_id=uuid4()))),
+                await ledger.commit(acts.park(acts.call("parked", request=newer, call_id=row.call_id))),
+                await ledger.commit(acts.park(acts.call("parked", request=newer))),
             ]
             return (await ledger.look(Look(tenant=acts.ACME, claim=row.claim))).held, answers, row.call_id
 
@@ -91,3 +96,63 @@ def test_a_parked_call_keeps_what_was_presented_last(database: Urls) -> None:
     assert not isinstance(stranger, Placed)
     assert (held.row.call_id, held.state, held.fence) == (call_id, State.PARKED, 0)
     assert (held.row.request, held.parked_seq) == (newer, second.seq)
+
+
+def test_another_correlation_is_another_statement_that_can_be_approved(story: Story) -> None:
+    """
+    Presented again under a correlation id the call has another digest: the 202 and GET say so, and the approval serves.
+    """
+    finance, approver = story.person("finance", 1), story.person("finance", 2)
+    order, key, named = story.order(6_000), "parked-under-two-names", {"X-Correlation-Id": "inc-204"}
+    first = story.refund(finance.token, order, 6_000, key=key)
+
+    second = story.refund(finance.token, order, 6_000, key=key, headers=named)
+    again = story.refund(finance.token, order, 6_000, key=key, headers=named)
+    found = story.client.get(f"/v1/calls/{first.call}", approver.token)
+    late = story.client.approve(approver, first)
+    given = story.client.approve(approver, found)
+    approvals = [str(given.document.get("approval"))]
+    done = story.refund(finance.token, order, 6_000, key=key, headers=named, approvals=approvals)
+
+    assert (first.status, second.status, again.status, second.call) == (202, 202, 202, first.call)
+    assert second.document["entry"] > first.document["entry"]
+    assert "entry" not in again.document
+    assert second.document["expires_at"] == first.document["expires_at"]
+    assert second.document["statement"]["call"] != first.document["statement"]["call"]
+    assert found.document["statement"] == again.document["statement"] == second.document["statement"]
+    assert (late.status, late.reason) == (403, "approval_mismatch")
+    assert given.status == 201, given.document
+    assert (done.status, done.document["status"]) == (200, "executed")
+    assert len(story.effects(first.call)) == 1
+
+
+def parked_row(tool_digest: str) -> FullRow:
+    """A parked call, last presented to a tool of that digest."""
+    return FullRow(
+        row=acts.call("parked", request=json.dumps({"tool_digest": tool_digest}).encode()),
+        state=State.PARKED,
+        fence=0,
+        status=None,
+        answer=None,
+        intent_seq=None,
+        outcome_seq=None,
+        parked_seq=1,
+        lease_until_ms=None,
+        expires_at_ms=acts.FAR_MS,
+        created_at_ms=0,
+    )
+
+
+@pytest.mark.parametrize(("digest", "is_signable"), [("sha256:one", True), ("sha256:two", False)])
+def test_a_call_to_a_tool_of_another_version_is_presented_again_first(digest: str, is_signable: bool) -> None:
+    """
+    An approval binds the tool's digest as part of the call: a statement of the former version is not offered.
+    """
+    tool = SimpleNamespace(contract=SimpleNamespace(digest="sha256:one"))
+    active = cast(Active, SimpleNamespace(tools={"issue_refund": tool}, bundle_digest="sha256:bundle"))
+
+    offered = current(parked_row(digest), active)
+    without_tool = current(parked_row(digest), cast(Active, SimpleNamespace(tools={})))
+
+    assert (offered is not None) == is_signable
+    assert without_tool is None

@@ -66,7 +66,14 @@ def key(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
 
 
-def call(name: str, *, tenant: str = ACME, digest: str = "request", call_id: UUID | None = None) -> CallRow:
+def call(
+    name: str,
+    *,
+    tenant: str = ACME,
+    digest: str = "request",
+    call_id: UUID | None = None,
+    request: bytes = b'{"tool":"issue_refund"}',
+) -> CallRow:
     """A call under the idempotency key `name`."""
     return CallRow(
         claim=key(f"{tenant}/{name}"),
@@ -75,7 +82,7 @@ def call(name: str, *, tenant: str = ACME, digest: str = "request", call_id: UUI
         principal="agent/triage-7",
         tool="issue_refund",
         request_digest=key(digest),
-        request=b'{"tool":"issue_refund"}',
+        request=request,
         call_salt=bytes(16),
         correlation="inc-204",
         requester=b'{"id":"triage-7","kind":"agent"}',

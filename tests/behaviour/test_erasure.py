@@ -6,7 +6,7 @@ import io
 
 from proofs import verify
 from proofs.keys import KeyRing
-from tests.world.stories import Story
+from tests.world.stories import Story, eventually
 
 TOOL = "revoke_push_tokens"
 REASON = "user_request"
@@ -32,6 +32,7 @@ def test_an_erased_subject_is_named_by_no_payload_any_more(story: Story) -> None
     refused = story.client.call(agent.token, TOOL, arguments, reason=REASON)
     said = {"text": f"this was {user}"}
     story.client.request("POST", f"/v1/calls/{done.call}/feedback", operator.token, body=said)
+    assert eventually(lambda: any(e["kind"] == "CONFIRMED" and e["call"] == done.call for e in story.entries()))
     before = payloads_about(story, user)
 
     erased = story.govern("erase_subject", {"subject": user}, "subject_request")

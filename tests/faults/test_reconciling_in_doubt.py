@@ -100,6 +100,7 @@ def test_a_doubt_is_not_ended_by_another_version_of_the_tool(
     field.kill()  # Nobody sweeps while the tool changes.
     field.gateway()
     register(field, repeatable(name, tool.origin, version=2, path="/notes/elsewhere"), "new_version")
+    time.sleep(1)  # What was sent under the old version is over: the tool is still silent.
     before = tool.effects[call]
     tool.is_silent = False
     time.sleep(2)

@@ -70,6 +70,7 @@ class Confirming:
             correlation=attempt.call.correlation,
             members={"call": call_text(attempt.call_id), "tool": contract.name, "tool_digest": contract.digest},
             payload=payload,
+            subject=attempt.call.tool.subject(attempt.call.arguments),
         )
         try:
             await self._ledger.commit(Append(entry=entry))

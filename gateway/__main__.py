@@ -16,12 +16,20 @@ from gateway.logs import configure, log
 from gateway.settings import Settings, read
 from gateway.storage.cluster import ClusterFailed
 from gateway.storage.connections import DatabaseUnavailable
-from gateway.storage.journal import LogSetBack
+from gateway.storage.journal import LogOfAnother, LogSetBack
 from gateway.storage.places import UnfitPlace
 from gateway.storage.startup import UnsafeDatabase
 
 STOP_SECONDS = 20  # What is in flight is answered; deadlines are shorter than this.
-_REFUSED = (Misconfigured, UnsafeDatabase, LogSetBack, ClusterFailed, UnfitPlace, DatabaseUnavailable)
+_REFUSED = (
+    Misconfigured,
+    UnsafeDatabase,
+    LogSetBack,
+    LogOfAnother,
+    ClusterFailed,
+    UnfitPlace,
+    DatabaseUnavailable,
+)
 
 
 def main() -> int:

@@ -89,12 +89,12 @@ async def gateway(settings: Settings, outside: Outside | None = None) -> AsyncIt
     """
     A running gateway as an ASGI app; leaving the block drains and closes everything.
 
-    Raises `Misconfigured`, `UnsafeDatabase`, `LogSetBack` and `ClusterFailed`: each names what to do.
+    Raises `Misconfigured`, `UnsafeDatabase`, `LogSetBack`, `LogOfAnother` and `ClusterFailed`: each names what to do.
     """
     outside = outside or Outside()
     async with AsyncExitStack() as stack:
         urls = await asyncio.to_thread(_database, settings, stack)
-        keys = _Keys.of(settings)
+        keys = await asyncio.to_thread(_Keys.of, settings, urls)
         ledger = await _ledger(settings, urls, keys, outside, stack)
         yield await _assembled(settings, outside, urls, keys, ledger, stack)
 
@@ -107,15 +107,20 @@ class _Keys:
     redaction: bytes
 
     @staticmethod
-    def of(settings: Settings) -> _Keys:
+    def of(settings: Settings, urls: Urls) -> _Keys:
+        """The keys on the disk. A lost log key is made anew only for an empty log; else raises `LogOfAnother`."""
         folder = settings.data / "keys"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         log_key, redaction_key = folder / "log.key", folder / "redaction.key"
-        if not log_key.exists():
-            PrivateKey.generate().save(log_key)
+        is_new = not log_key.exists()
+        signer = PrivateKey.generate() if is_new else PrivateKey.load(log_key)
+        with connections.connect(urls.app) as connection:
+            journal.require_signer(connection, SYSTEM, signer.public.key_id, is_new=is_new)
+        if is_new:
+            signer.save(log_key)
         if not redaction_key.exists():
             PrivateKey.from_seed(secrets.token_bytes(32)).save(redaction_key)
-        return _Keys(signer=PrivateKey.load(log_key), redaction=PrivateKey.load(redaction_key).text.encode("ascii"))
+        return _Keys(signer=signer, redaction=PrivateKey.load(redaction_key).text.encode("ascii"))
 
     def ring(self, bundle_keys: KeyRing) -> KeyRing:
         purposes = frozenset({"checkpoint", "certificate"})

@@ -184,6 +184,9 @@ class Routes:
                 return _Answer(lambda send: send_fault(send, problem))
             except LedgerUnavailable:
                 return _Answer(lambda send: send_fault(send, Unavailable("ledger_unavailable", "cannot be read")))
+            except Exception as error:  # noqa: BLE001 - the outermost loop of these routes
+                log().error("request_failed", error=error)
+                return _Answer(lambda send: send_fault(send, Unavailable("internal", "the log has the details")))
             return answer if isinstance(answer, Response) else _Answer(lambda send: send_reply(send, answer))
 
         return opened

@@ -33,6 +33,10 @@ class LogSetBack(Exception):
     """The database does not hold the log that this directory saw. Nothing may be written until a person has looked."""
 
 
+class LogOfAnother(Exception):
+    """The database holds a log that another key signed. It must not be continued by this one."""
+
+
 class Journal:
     """Takes note of checkpoints. `failure` says why they cannot be kept at present."""
 
@@ -152,6 +156,25 @@ def compare(connection: Connection, directory: Path) -> None:
                 f"log of `{tenant}`: at entry {kept.size} the database has another root than its checkpoint file: it"
                 " was rewritten, or is another database; restore the right one, or move the file away to accept it"
             )
+
+
+def require_signer(connection: Connection, tenant: str, key_id: str, *, is_new: bool) -> None:
+    """
+    Check that the tenant's log, if there is one, was last signed by this key.
+
+    Two keys on one chain would leave a log that verifies with neither. Raises `LogOfAnother`, which says what to do.
+    """
+    with connections.transaction(connection, [tenant]) as cursor:
+        found = cursor.execute(
+            "select key_id from lockgate.checkpoints where tenant = %s order by size desc limit 1", (tenant,)
+        ).fetchone()
+    if found is None or found[0] == key_id:
+        return
+    ours = "`keys/log.key` is missing" if is_new else f"`keys/log.key` is `{key_id}`"
+    raise LogOfAnother(
+        f"{ours}, but the database holds a log that `{found[0]}` signed: put that key back from its backup, or start"
+        " with an empty database"
+    )
 
 
 def _stored(connection: Connection, tenant: str, size: int) -> tuple[int, bytes | None]:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 import orjson
@@ -43,6 +44,11 @@ from tool_registry.registry import Registry
 
 WATCH_SECONDS = 1.0
 """Between looks at what other gateways activated: the bound within which an activation reaches all of them."""
+
+
+RETIRE_SECONDS = 900
+"""A bundle that was replaced still answers for so long: far longer than any call decides."""
+PROVE_PAUSES_SECONDS = (5.0, 20.0, 60.0, 300.0)  # A proof takes a core for seconds; the last pause repeats.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +101,8 @@ class Restoring:
         self._environment = environment
         self._clock = clock
         self._tenants: tuple[str, ...] = (SYSTEM,)
+        self._idle_since_ms: dict[str, int] = {}
+        """When each loaded bundle was first found in force for nobody."""
 
     async def start(self, base: bytes, roots: RootKeys, tenants: Sequence[str]) -> None:
         """First start: genesis. Every start: each tenant's activation. Raises `Misconfigured`."""
@@ -123,6 +131,21 @@ class Restoring:
                     await self.catch_up(tenant)
                 except Exception as error:  # noqa: BLE001 - the outermost loop of this task: what was in force stays
                     log().warning("watch_failed", tenant=tenant, error=error)
+            try:
+                await self.retire()
+            except Exception as error:  # noqa: BLE001 - as above: what stays loaded harms nobody
+                log().warning("watch_failed", tenant=SYSTEM, error=error)
+
+    async def retire(self) -> None:
+        """Drop the rules of bundles that are in force for nobody, once no call can be deciding under them."""
+        now_ms = round(self._clock.monotonic() * 1000)
+        in_force = {active.bundle_digest for active in self._policies.all().values()}
+        idle = self._rego.loaded - in_force
+        self._idle_since_ms = {digest: self._idle_since_ms.get(digest, now_ms) for digest in idle}
+        for digest, since_ms in tuple(self._idle_since_ms.items()):
+            if now_ms - since_ms >= RETIRE_SECONDS * 1000:
+                del self._idle_since_ms[digest]
+                await self._rego.drop(digest)
 
     async def catch_up(self, tenant: str) -> None:
         """Do what another gateway did to the rules of a tenant."""
@@ -139,17 +162,31 @@ class Restoring:
             self._policies.put(tenant, in_force, is_quarantined=True)
 
     async def prove_again(self) -> None:
-        """Prove what is in force without a valid certificate; calls are refused until this is done."""
-        for tenant, active in self._policies.all().items():
-            if active.certificate is not None:
-                continue
-            log().warning("proving_again", tenant=tenant, revision=active.revision)
-            judged = await self._publishing.judge_content(active.bundle, tenant, active.registry.contracts.values())
-            if judged.certificate is None:
-                log().error("not_proved", tenant=tenant, stage=judged.stage)
-                continue
-            await self._keep(tenant, active.bundle.digest, judged.certificate)
-            await self.reload(tenant)
+        """
+        Prove what is in force without a valid certificate; calls are refused until this is done.
+
+        What fails, or is not proved because a worker was killed, is tried again, ever more rarely.
+        """
+        for pause in chain(PROVE_PAUSES_SECONDS, repeat(PROVE_PAUSES_SECONDS[-1])):
+            unproved = [tenant for tenant, active in self._policies.all().items() if active.certificate is None]
+            if not unproved:
+                return
+            for tenant in unproved:
+                try:
+                    await self._prove(tenant, self._policies.all()[tenant])
+                except Exception as error:  # noqa: BLE001 - the outermost loop of this task: without it nothing is proved
+                    log().error("proving_failed", tenant=tenant, error=error)
+            if any(active.certificate is None for active in self._policies.all().values()):
+                await asyncio.sleep(pause)
+
+    async def _prove(self, tenant: str, active: Active) -> None:
+        log().warning("proving_again", tenant=tenant, revision=active.revision)
+        judged = await self._publishing.judge_content(active.bundle, tenant, active.registry.contracts.values())
+        if judged.certificate is None:
+            log().error("not_proved", tenant=tenant, stage=judged.stage)
+            return
+        await self._keep(tenant, active.bundle.digest, judged.certificate)
+        await self.reload(tenant)
 
     async def _genesis(self, base: bytes, roots: RootKeys) -> None:
         judged = await self._publishing.judge_bundle(base, SYSTEM, self._catalogue)
@@ -216,6 +253,7 @@ class Restoring:
         )
         decider = Decider(bundle, registry.contracts.values(), self._rego)
         await decider.load()
+        self._idle_since_ms.pop(bundle.digest, None)  # Back in force in a moment.
         compiled = checks.compile(bundle.invariants, schema.typed)
         return Active(
             tenant=tenant,

@@ -82,6 +82,11 @@ class RegoWorker:
         """The worker that answers now, for whoever watches processes. None while one starts."""
         return None if self._channel is None else self._channel.pid
 
+    @property
+    def loaded(self) -> frozenset[str]:
+        """The bundles that can be asked about."""
+        return frozenset(self._bundles)
+
     async def start(self) -> None:
         """Start the worker and keep one running until `close`. Returns when it answers."""
         self._keeper = asyncio.create_task(self._keep(), name="rego-keeper")

@@ -1,0 +1,115 @@
+"""What is in force without a certificate is proved again until it has one, whatever fails meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gateway import restoring
+from gateway.activation import Active, Policies
+from gateway.restoring import Restoring
+
+
+class Flaky:
+    """A prover's publisher that fails in two ways before it proves."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def judge_content(self, *content: Any) -> Any:
+        self.asked += 1
+        if self.asked == 1:
+            raise OSError("the worker could not be started")
+        return SimpleNamespace(stage="proof", certificate=None if self.asked == 2 else "certificate")
+
+
+def unproved() -> tuple[Restoring, Policies, Flaky]:
+    """A gateway that started under a bundle without a certificate."""
+
+    async def unexpected(active: Active, kind: str) -> None:
+        raise AssertionError(kind)
+
+    policies = Policies(lambda: 0, unexpected)
+    active = SimpleNamespace(
+        tenant="acme",
+        revision=1,
+        bundle=SimpleNamespace(digest="sha256:b"),
+        bundle_digest="sha256:b",
+        certificate=None,
+        not_after_ms=1,
+        registry=SimpleNamespace(contracts={}),
+    )
+    policies.put("acme", cast(Active, active), is_quarantined=False)
+    publishing = Flaky()
+    parts = dict.fromkeys(("desk", "ledger", "catalogue", "rego", "keys", "clock"), cast(Any, None))
+    return (
+        Restoring(policies=policies, publishing=cast(Any, publishing), environment="dev", **parts),
+        policies,
+        publishing,
+    )
+
+
+def test_a_failed_proof_is_tried_again_until_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    An exception and a killed worker each leave the gateway not ready for a pause only, never until a restart.
+    """
+    again, policies, publishing = unproved()
+    monkeypatch.setattr(restoring, "PROVE_PAUSES_SECONDS", (0.0,))
+
+    async def keep(*certificate: Any) -> None:
+        pass
+
+    async def reload(tenant: str) -> None:
+        policies.active(tenant).certificate = "certificate"  # type: ignore[misc, assignment]
+
+    monkeypatch.setattr(again, "_keep", keep)
+    monkeypatch.setattr(again, "reload", reload)
+    asyncio.run(asyncio.wait_for(again.prove_again(), 5))
+
+    assert publishing.asked == 3
+    assert policies.is_ready()
+
+
+def test_rules_in_force_for_nobody_are_dropped_when_no_call_decides_under_them() -> None:
+    """
+    A replaced bundle answers for a while longer than any call decides; one that is in force again is never dropped.
+    """
+    again, policies, _ = unproved()
+    clock = StandingClock()
+    worker = Worker({"sha256:b", "sha256:old", "sha256:back"})
+    again._clock, again._rego = cast(Any, clock), cast(Any, worker)
+
+    asyncio.run(again.retire())
+    clock.seconds = restoring.RETIRE_SECONDS - 1.0
+    asyncio.run(again.retire())
+    before = set(worker.loaded)
+    policies.put(
+        "globex", cast(Active, SimpleNamespace(tenant="globex", bundle_digest="sha256:back")), is_quarantined=False
+    )
+    clock.seconds = float(restoring.RETIRE_SECONDS)
+    asyncio.run(again.retire())
+
+    assert before == {"sha256:b", "sha256:old", "sha256:back"}
+    assert worker.loaded == {"sha256:b", "sha256:back"}
+
+
+class StandingClock:
+    """Time that a test moves."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+class Worker:
+    """A Rego worker that only remembers what it holds."""
+
+    def __init__(self, loaded: set[str]) -> None:
+        self.loaded = loaded
+
+    async def drop(self, name: str) -> None:
+        self.loaded.discard(name)

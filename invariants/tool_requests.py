@@ -1,0 +1,206 @@
+"""Requests about registered tools, over the general compiler: what is assumed of them, what permits and forbids them.
+
+One encoding for each tool and type of principal, shared by all invariants and analyses about it. The assumptions are
+those of `obligations.ASSUMPTIONS`: every question that the gateway builds keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from invariants import compiler, schemas
+from invariants.entities import Entity, Request, Store
+from invariants.errors import Unsupported
+from invariants.schemas import RequestType, Schema, Uid
+from invariants.terms import Term
+from invariants.universe import Universe
+from invariants.values import Bool, Long, Outcome, Record, String, Value
+from policies import cedar_syntax
+from policies.cedar import PRINCIPAL_TYPES, PrincipalType, Rule
+from policies.questions import APPROVER_ROLES, Question
+from policies.schema import ActionType, TypedSchema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRequests:
+    """Every request of one type of principal for one tool, and what each rule makes of it."""
+
+    action: ActionType
+    principal: PrincipalType
+    universe: Universe
+    rules: tuple[Rule, ...]
+    """Those whose action scope covers the tool."""
+    outcomes: tuple[Outcome, ...]
+    """Of the rules, in their order."""
+    assumptions: tuple[Term, ...]
+
+    @property
+    def permitted(self) -> Term:
+        """Cedar's raw Allow: some permit is satisfied and no forbid is, so one that errs is missing."""
+        terms = self.universe.terms
+        return terms.both(
+            terms.disjunction(self._satisfied("permit")), terms.negation(terms.disjunction(self._satisfied("forbid")))
+        )
+
+    def violated(self, invariant: cedar_syntax.Template, where: str) -> Term:
+        """Where an invariant's forbid is satisfied or errs. Raises `Unsupported`."""
+        outcome = compiler.policy(invariant, self.universe, where)
+        terms = self.universe.terms
+        return terms.either(terms.negation(outcome.ok), compiler.satisfied(outcome, self.universe))
+
+    def errs(self, rule: Rule) -> Term:
+        """Where a rule errs."""
+        outcome = self.outcomes[self.rules.index(rule)]
+        return self.universe.terms.negation(outcome.ok)
+
+    def given(self) -> tuple[Term, ...]:
+        """Assumptions and axioms. Take them after everything that is asked about has been translated."""
+        return (*self.universe.axioms(), *self.assumptions)
+
+    def _satisfied(self, effect: str) -> Iterator[Term]:
+        for rule, outcome in zip(self.rules, self.outcomes, strict=True):
+            if rule.effect == effect:
+                yield compiler.satisfied(outcome, self.universe)
+
+
+def encode(
+    rules: Iterable[Rule],
+    schema: TypedSchema,
+    action: ActionType,
+    resource_argument: str | None,
+    general: Schema | None = None,
+) -> tuple[ToolRequests, ...]:
+    """
+    Translate every rule that covers the tool, once for each type of principal.
+
+    `general` is `schemas.of_tools(schema)`, for callers that have it. Raises `Unsupported`.
+    """
+    covering = tuple(
+        rule
+        for rule in rules
+        if cedar_syntax.action_is_covered(rule.node, action.name, {action.name: frozenset(action.groups)})
+    )
+    known = general or schemas.of_tools(schema)
+    return tuple(_encode(covering, known, action, resource_argument, principal) for principal in PRINCIPAL_TYPES)
+
+
+def request(question: Question) -> Request:
+    """A question in general terms."""
+    return Request(
+        principal=Uid(question.principal.type, question.principal.id),
+        action=Uid("Action", question.action),
+        resource=Uid(question.resource.type, question.resource.id),
+        context=question.context,
+    )
+
+
+def store(question: Question, general: Schema) -> Store:
+    """The entities that come with a question: the principal with its roles, and the actions."""
+    principal = Uid(question.principal.type, question.principal.id)
+    roles = frozenset(Uid("Role", role) for role in question.roles)
+    actions = {uid: Entity(ancestors=groups) for uid, groups in general.groups.items()}
+    return {principal: Entity(ancestors=roles), **actions}
+
+
+def _encode(
+    rules: tuple[Rule, ...],
+    schema: Schema,
+    action: ActionType,
+    resource_argument: str | None,
+    principal: PrincipalType,
+) -> ToolRequests:
+    kind = RequestType(principal=principal, action=Uid("Action", action.name), resource=action.resource_type)
+    universe = Universe(schema, kind)
+    outcomes = tuple(compiler.policy(rule.node, universe, f"rule `{rule.id}`") for rule in rules)
+    return ToolRequests(
+        action=action,
+        principal=principal,
+        universe=universe,
+        rules=rules,
+        outcomes=outcomes,
+        assumptions=tuple(_assumptions(universe, action, resource_argument, principal)),
+    )
+
+
+def _assumptions(
+    universe: Universe, action: ActionType, resource_argument: str | None, principal: PrincipalType
+) -> Iterator[Term]:
+    terms = universe.terms
+    yield from _risk(universe, action)
+    if principal == "Person":
+        autonomy, registered = _at(universe, "autonomy"), _at(universe, "registered")
+        if isinstance(autonomy, Long):
+            yield terms.equal(autonomy.term, terms.integer(0))
+        if isinstance(registered, Bool):
+            yield terms.negation(registered.term)
+    yield from _resource(universe, action, resource_argument)
+    yield from _approvals(universe, action)
+
+
+def _risk(universe: Universe, action: ActionType) -> Iterator[Term]:
+    where = f"risk of `{action.name}`"
+    try:
+        node = cedar_syntax.parse_expression(action.risk)
+    except cedar_syntax.SyntaxRefused as error:
+        raise Unsupported("risk_unreadable", where) from error
+    defined = compiler.expression(node, universe, where)
+    stated = _at(universe, "risk")
+    if len(defined.cases) != 1 or not isinstance(stated, Long):
+        raise Unsupported("risk_not_long", where)
+    value = defined.cases[0].value
+    if not isinstance(value, Long):
+        raise Unsupported("risk_not_long", where)
+    yield defined.ok
+    yield universe.terms.equal(stated.term, value.term)
+
+
+def _resource(universe: Universe, action: ActionType, argument: str | None) -> Iterator[Term]:
+    terms = universe.terms
+    if argument is None and action.resource_type != "Tenant":
+        return
+    path = ("tenant",) if argument is None else ("arguments", argument)
+    named = _at(universe, *path)
+    if isinstance(named, String):
+        is_there = _presence(universe, *path)
+        yield terms.implication(is_there, terms.equal(universe.resource().id, named.term))
+
+
+def _approvals(universe: Universe, action: ActionType) -> Iterator[Term]:
+    terms = universe.terms
+    persons = _count(universe, action, "persons")
+    total = terms.integer(0)
+    for role in APPROVER_ROLES:
+        count = _count(universe, action, role)
+        total = terms.add(total, count)
+        yield terms.less_equal(count, persons)
+    yield terms.less_equal(persons, total)
+
+
+def _count(universe: Universe, action: ActionType, name: str) -> Term:
+    found = _at(universe, "approvals", name)
+    if not isinstance(found, Long):
+        raise Unsupported("approvals_not_counts", f"action `{action.name}`")
+    return found.term
+
+
+def _at(universe: Universe, *path: str) -> Value | None:
+    """A member of the context by its path, if the schema has one."""
+    value: Value = universe.context()
+    for name in path:
+        if not isinstance(value, Record) or name not in value.names:
+            return None
+        value = value.read(name).cases[0].value
+    return value
+
+
+def _presence(universe: Universe, *path: str) -> Term:
+    """Whether a member of the context is there."""
+    value: Value = universe.context()
+    present = universe.terms.true
+    for name in path:
+        if isinstance(value, Record):
+            member = value.read(name)
+            present = universe.terms.both(present, member.present)
+            value = member.cases[0].value
+    return present

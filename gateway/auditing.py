@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from gateway.answers import Reply
 from gateway.errors import NotFound
@@ -11,7 +11,6 @@ from gateway.ledger import LedgerUnavailable
 from gateway.people import People
 from gateway.storage.records import Records
 from proofs import checkpoints, export
-from proofs.checkpoints import Checkpoint
 from proofs.export import Header, Record
 
 _TENANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -30,18 +29,32 @@ class Auditing:
         """200: a page of entries in order."""
         return Reply(status=200, document={"entries": await self._records.entries(tenant, after=after)})
 
-    async def export(self, tenant: str) -> Iterator[bytes]:
-        """The whole log of a tenant as JSON lines (`proofs.export`)."""
-        found = await self._records.export(tenant)
-        items: list[Record | Checkpoint] = []
-        covered = 0
-        for _, body, salt, payload, checkpoint in found:
-            items.append(Record(body=body, salt=salt, payload=payload))
-            if checkpoint is not None:
-                items.append(checkpoints.parse(checkpoint))
-                covered += 1
-        header = Header(tenant=tenant, environment=self._environment, size=len(found), checkpoints=covered)
-        return export.write(header, items)
+    async def export(self, tenant: str) -> AsyncIterator[bytes]:
+        """
+        The whole log of a tenant as JSON lines (`proofs.export`), page by page.
+
+        It ends at the checkpoint that is the newest now, also when the log grows meanwhile. A page that cannot be read
+        breaks the stream: the header says how much there should have been.
+        """
+        size, covered = await self._records.extent(tenant)
+        header = Header(tenant=tenant, environment=self._environment, size=size, checkpoints=covered)
+        return self._pages(header)
+
+    async def _pages(self, header: Header) -> AsyncIterator[bytes]:
+        yield export.header_line(header)
+        after = 0
+        while after < header.size:
+            lines: list[bytes] = []
+            for seq, body, salt, payload, checkpoint in await self._records.page(
+                header.tenant, after=after, until=header.size
+            ):
+                after = seq
+                lines.append(export.entry_line(Record(body=body, salt=salt, payload=payload)))
+                if checkpoint is not None:
+                    lines.append(export.checkpoint_line(checkpoints.parse(checkpoint)))
+            if not lines:
+                raise LedgerUnavailable("entries below the newest checkpoint are missing", is_known=True)
+            yield b"".join(lines)
 
     async def checkpoint(self, tenant: str) -> Reply:
         """200: the newest signed checkpoint. Public, so that anybody can keep one and compare later."""

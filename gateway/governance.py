@@ -19,7 +19,7 @@ from gateway.clock import Clock
 from gateway.connectors import Dispatch, Outcome
 from gateway.errors import Unavailable
 from gateway.identity import PrincipalKind
-from gateway.ledger import ActRefused, Settled, State
+from gateway.ledger import ActRefused, LedgerUnavailable, Settled, State
 from gateway.sources import LedgerViews
 from gateway.storage import acts, bundles
 from gateway.storage.bundles import Activation
@@ -210,11 +210,14 @@ class LedgerConnector:
         return Outcome(state=State.NOT_DONE, reason="not_applied")
 
     async def view(self, tenant: str, tool: PreparedTool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Entries of the tenant's own log."""
-        match tool.contract.connector.act:
-            case "search_audit_logs":
-                return await self._views.search(tenant, arguments["query"])
-            case "trace_lookup":
-                return await self._views.trace(tenant, arguments["correlation_id"])
-            case _:
-                raise Unavailable("source_unreachable", "the tool is no view of the log")
+        """Entries of the tenant's own log. Raises `Unavailable`, also for a search that takes too long."""
+        try:
+            match tool.contract.connector.act:
+                case "search_audit_logs":
+                    return await self._views.search(tenant, arguments["query"])
+                case "trace_lookup":
+                    return await self._views.trace(tenant, arguments["correlation_id"])
+                case _:
+                    raise Unavailable("source_unreachable", "the tool is no view of the log")
+        except LedgerUnavailable as error:
+            raise Unavailable("ledger_unavailable", "the log cannot be read, or not in time") from error

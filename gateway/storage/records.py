@@ -18,6 +18,9 @@ from gateway.storage.desk import LONG_SECONDS, Desk
 
 HASH_BYTES = 32
 LIST_MAX = 200  # A page of a list; an export has no bound.
+PAGE_ENTRIES = 256  # Of an export in memory at once: with payloads a few megabytes.
+SEARCHED_MAX = 20_000  # Entries that a search reads, newest first: they are parsed one by one, without an index.
+_SEARCH_MS_MAX = 1500  # Below the desk's patience: nothing goes on in the database that nobody waits for.
 
 _CALL = f"select {rows.CALL_COLUMNS} from lockgate.calls "  # noqa: S608 - fixed columns
 _ENTRY = """
@@ -89,14 +92,23 @@ class Records:
         return orjson.loads(found[0][0]) if found and found[0][0] is not None else None
 
     async def search(self, tenant: str, wanted: Mapping[str, str], limit: int = LIST_MAX) -> list[dict[str, Any]]:
-        """Entries, newest first, of which each wanted member has the wanted value."""
-        found = await self._rows(
-            tenant,
-            """select body from lockgate.entries e where e.tenant = %s
-            and convert_from(body, 'UTF8')::jsonb @> %s::jsonb order by seq desc limit %s""",
-            *(tenant, orjson.dumps(dict(wanted)).decode(), limit),
-        )
-        return [orjson.loads(each[0]) for each in found]
+        """
+        Entries, newest first, of which each wanted member has the wanted value, among the newest `SEARCHED_MAX`.
+
+        Raises `LedgerUnavailable` also when the search takes too long.
+        """
+
+        def work(cursor: Cursor) -> list[tuple[Any, ...]]:
+            cursor.execute("select set_config('statement_timeout', %s, true)", (f"{_SEARCH_MS_MAX}ms",))
+            cursor.execute(
+                """select body from (
+                select seq, body from lockgate.entries where tenant = %s order by seq desc limit %s) newest
+                where convert_from(body, 'UTF8')::jsonb @> %s::jsonb order by seq desc limit %s""",
+                (tenant, SEARCHED_MAX, orjson.dumps(dict(wanted)).decode(), limit),
+            )
+            return list(cursor.fetchall())
+
+        return [orjson.loads(each[0]) for each in await self._desk.ask([tenant], work)]
 
     async def traced(self, tenant: str, correlation: str) -> list[tuple[dict[str, Any], str]]:
         """Entries that a correlation id runs through, oldest first, with that id."""
@@ -137,10 +149,21 @@ class Records:
         names = ApprovalRow.__slots__
         return [ApprovalRow(**dict(zip(names, [*row[:6], tuple(row[6]), *row[7:]], strict=True))) for row in found]
 
-    async def export(
-        self, tenant: str
+    async def extent(self, tenant: str) -> tuple[int, int]:
+        """
+        How far the log reaches now, by its newest checkpoint, and how many checkpoints it has.
+
+        A batch is committed with its checkpoint, so every entry up to there is covered, and none of them changes.
+        """
+        found = await self._rows(
+            tenant, "select coalesce(max(size), 0), count(*) from lockgate.checkpoints where tenant = %s", tenant
+        )
+        return int(found[0][0]), int(found[0][1])
+
+    async def page(
+        self, tenant: str, *, after: int, until: int
     ) -> Sequence[tuple[int, bytes, bytes | None, bytes | None, dict[str, Any] | None]]:
-        """Every entry (seq, body, payload salt, payload body) with the checkpoint that covers it, in order."""
+        """Entries (seq, body, payload salt, payload body) in order, each with the checkpoint that ends with it."""
 
         def work(cursor: Cursor) -> list[Any]:
             cursor.execute(
@@ -148,8 +171,8 @@ class Records:
                 from lockgate.entries e
                 left join lockgate.payloads p on p.tenant = e.tenant and p.seq = e.seq
                 left join lockgate.checkpoints c on c.tenant = e.tenant and c.size = e.seq
-                where e.tenant = %s order by e.seq""",
-                (tenant,),
+                where e.tenant = %s and e.seq > %s and e.seq <= %s order by e.seq limit %s""",
+                (tenant, after, until, PAGE_ENTRIES),
             )
             return list(cursor.fetchall())
 

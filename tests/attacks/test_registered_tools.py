@@ -252,3 +252,39 @@ def test_who_does_not_govern_uploads_no_tool(story: Story) -> None:
     )
 
     assert (answer.status, answer.reason) == (403, "role_missing")
+
+
+def test_a_call_parked_before_a_newer_version_is_presented_again_and_approved(tool: Registered) -> None:
+    """
+    A newer version is another tool: no statement of the former is offered or taken; presented again, it is approved.
+    """
+    story, sink = tool.story, tool.sink
+    asks, approver = story.person("commerce", 1, TENANT), story.person("commerce", 2, TENANT)
+    parked = parcel(story, asks.token, 77, 6_000, key="parcel-of-two-versions")
+    newer = upload(story, DECLARATION.replace("ORIGIN", sink.origin).replace("version: 1", "version: 2"))
+    registered = register(story, str(newer.document.get("digest")))
+
+    found = story.client.get(f"/v1/calls/{parked.call}", approver.token)
+    stale = story.client.approve(approver, parked)
+    again = parcel(story, asks.token, 77, 6_000, key="parcel-of-two-versions")
+    shown = story.client.get(f"/v1/calls/{parked.call}", approver.token)
+    given = story.client.approve(approver, shown)
+    sink.answer = {"parcel_id": "par_77"}
+    done = story.client.call(
+        asks.token,
+        "send_parcel",
+        {"parcel_id": "par_77", "weight_grams": 6_000},
+        reason="goodwill",
+        key="parcel-of-two-versions",
+        approvals=[str(given.document.get("approval"))],
+    )
+
+    assert (parked.status, registered.document["status"]) == (202, "executed"), registered.document
+    assert found.document["present_again"] is True
+    assert "statement" not in found.document
+    assert (stale.status, stale.reason) == (409, "approval_stale")
+    assert (again.status, again.call) == (202, parked.call)
+    assert shown.document["statement"] == again.document["statement"]
+    assert shown.document["statement"]["tool"] == newer.document["digest"]
+    assert given.status == 201, given.document
+    assert (done.status, done.document["status"]) == (200, "executed")

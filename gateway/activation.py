@@ -7,7 +7,7 @@ call reads the active set once, in `admit`, and keeps it to its end, so no decis
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import Unavailable
@@ -44,6 +44,15 @@ class Active:
     registry: Registry
     tools: Mapping[str, PreparedTool]
     proven: frozenset[str]
+    reference: Mapping[str, Any] = field(init=False)
+    """The members by which an entry names what it was decided under."""
+    not_after_ms: int = field(init=False)
+    """Exclusive."""
+
+    def __post_init__(self) -> None:
+        reference = {"bundle": self.bundle.digest, "revision": self.revision, "certificate": self.certificate_digest}
+        object.__setattr__(self, "reference", reference)
+        object.__setattr__(self, "not_after_ms", int(self.bundle.manifest.not_after.timestamp() * 1000))
 
     @property
     def bundle_digest(self) -> str:
@@ -57,18 +66,9 @@ class Active:
     def schema(self) -> CedarSchema:
         return self.decider.schema
 
-    @property
-    def not_after_ms(self) -> int:
-        """Exclusive."""
-        return int(self.bundle.manifest.not_after.timestamp() * 1000)
-
     def proves(self, action: str) -> bool:
         """Whether every invariant was proved for this action, under this schema, by these engines."""
         return action in self.proven
-
-    def reference(self) -> dict[str, Any]:
-        """The members by which an entry names what it was decided under."""
-        return {"bundle": self.bundle.digest, "revision": self.revision, "certificate": self.certificate_digest}
 
     async def decide(self, question: Question) -> Decision:
         """Ask every engine. Raises `Unavailable` when one gave no answer."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+
+from msgspec import Struct
 
 from gateway.encoding import encode, sha256
 from gateway.errors import BadRequest, NotFound
@@ -25,8 +26,7 @@ _KEY = re.compile(r"[\x21-\x7e]{2,255}")
 _CORRELATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(Struct, frozen=True, kw_only=True):
     """What came beside the body, before anything of it is believed."""
 
     key: str | None
@@ -34,8 +34,7 @@ class Envelope:
     is_dry_run: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """One canonical request to one tool. Its existence means that bytes, contract and digests were checked."""
 
     principal: Principal

@@ -6,10 +6,10 @@ The ledger keeps answers whole; every one that leaves, first time or replayed, p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from msgspec import Struct, field
 
 from gateway.activation import Active
 from gateway.admission import Call, call_text
@@ -23,25 +23,24 @@ from proofs import receipts
 from tool_registry.contracts import Contract
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """An answer other than a fault: status, JSON document, and headers beyond the usual."""
 
     status: int
     document: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    """The document encoded already, where the ledger had it so; `document` then says no more than which call it is."""
 
 
 def receipt(placed: Placed) -> orjson.Fragment:
     """The receipt of an entry: its bytes, its path, the signed checkpoint of its batch."""
-    return orjson.Fragment(
-        receipts.issue_bytes(
-            placed.body,
-            placed.path,
-            orjson.dumps(placed.checkpoint, option=orjson.OPT_SORT_KEYS),
-            payload_salt=placed.salt,
-        )
-    )
+    return orjson.Fragment(_receipt(placed))
+
+
+def _receipt(placed: Placed) -> bytes:
+    checkpoint = orjson.dumps(placed.checkpoint, option=orjson.OPT_SORT_KEYS)
+    return receipts.issue_bytes(placed.body, placed.path, checkpoint, payload_salt=placed.salt)
 
 
 class Answers:
@@ -50,9 +49,18 @@ class Answers:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
-    def settled(self, call: Call, settled: Settled) -> Reply:
-        """200: executed, or definitely refused by the tool (`failed`)."""
-        return self.kept(call.tool.contract, call.principal, settled.answer, settled.placed)
+    def settled(self, call: Call, text: str, settled: Settled, result: Mapping[str, Any] | None) -> Reply:
+        """
+        200: executed, or definitely refused by the tool (`failed`).
+
+        `result` is what the tool answered; None where that is not known here, as with an act of governance.
+        """
+        contract = call.tool.contract
+        if result is None or self._redactor.show(contract, contract.result, result, call.principal) is not result:
+            return self.kept(contract, call.principal, settled.answer, settled.placed)
+        # Nothing is hidden from this caller: what the ledger keeps is the answer, and the receipt is its last member.
+        content = b'%b,"receipt":%b}' % (settled.answer[:-1], _receipt(settled.placed))
+        return Reply(status=200, document={"call": text}, content=content)
 
     def kept(
         self, contract: Contract, viewer: Principal, answer: bytes, placed: Placed, *, replayed: bool = False
@@ -120,13 +128,12 @@ class Answers:
 
 def decided(ruling: Ruling, active: Active) -> dict[str, Any]:
     """`decision` and `invariant_checks` as an answer shows them."""
-    document = ruling.document()
     return {
         "decision": {
-            "rules": document["rules"],
-            "obligations": [duty.id for duty in ruling.decision.obligations],
+            "rules": ruling.rules,
+            "obligations": ruling.obligations,
             "bundle": active.bundle_digest,
             "revision": active.revision,
         },
-        "invariant_checks": document["invariant_checks"],
+        "invariant_checks": ruling.invariant_checks,
     }

@@ -9,11 +9,11 @@ or somebody whom a fact of the contract excludes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import orjson
+from msgspec import Struct
 
 from gateway.admission import Call
 from gateway.errors import Conflict, Denied
@@ -25,8 +25,7 @@ from proofs import commitments
 from proofs.keys import PublicKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Presented:
+class Presented(Struct, frozen=True, kw_only=True):
     """The call that the approvals are presented for, as the ledger knows it, and the policy of this moment."""
 
     call_id: UUID
@@ -36,8 +35,7 @@ class Presented:
     bundle: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalsCounted:
+class ApprovalsCounted(Struct, frozen=True, kw_only=True):
     """What the approvals amount to."""
 
     ids: tuple[UUID, ...] = ()

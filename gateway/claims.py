@@ -7,14 +7,10 @@ told so at once; two processes that both decide are harmless, because one wins t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-
 import orjson
 
 from gateway.admission import Call, call_text
-from gateway.attempts import Attempt
+from gateway.attempts import Attempt, begin
 from gateway.errors import BadRequest, Conflict
 from gateway.ledger import FullRow, State
 
@@ -28,16 +24,15 @@ class Claims:
     def __init__(self) -> None:
         self._running: set[bytes] = set()
 
-    @contextmanager
-    def held(self, call: Call) -> Iterator[None]:
-        """Hold the claim while the call runs. Raises `Conflict` for a twin."""
+    def hold(self, call: Call) -> None:
+        """Hold the claim while the call runs, until `release`. Raises `Conflict` for a twin."""
         if call.claim in self._running:
             raise Conflict("in_flight", "the first request with this key is still running")
         self._running.add(call.claim)
-        try:
-            yield
-        finally:
-            self._running.discard(call.claim)
+
+    def release(self, call: Call) -> None:
+        """The call that held its claim has ended."""
+        self._running.discard(call.claim)
 
 
 def resume(attempt: Attempt, held: FullRow | None, now_ms: int) -> Attempt:
@@ -59,12 +54,15 @@ def resume(attempt: Attempt, held: FullRow | None, now_ms: int) -> Attempt:
     if held.state in _CLOSED or is_over:
         raise Conflict("call_closed", "the call was rejected, cancelled or has expired", members=named)
     editors = tuple(orjson.loads(held.row.requester)["editors"])
-    return replace(
-        attempt,
+    return begin(
+        attempt.call,
+        attempt.active,
         call_id=held.row.call_id,
         call_salt=held.row.call_salt,
         held=held,
         editors=tuple(sorted({*attempt.editors, *editors})),
+        ends=attempt.ends,
+        keep_until_ms=attempt.keep_until_ms,
     )
 
 

@@ -6,59 +6,64 @@ skipped gate does not type-check.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
+
+from msgspec import Struct
 
 from gateway.activation import Active
 from gateway.attempts import Attempt
 from gateway.gathering import Gathered
-from invariants.checks import Check
-from policies.cedar import RuleHit
+from invariants.checks import Check, Status
 from policies.decisions import Decision, Needs, Verdict, needs
 from policies.questions import Question
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ruling:
+class Ruling(Struct, frozen=True, kw_only=True):
     """What engines and checks say about one question. Entry, packet and answer share its documents."""
 
     decision: Decision
     checks: tuple[Check, ...]
-
-    @property
-    def passes(self) -> bool:
-        """Permitted without an error, and every invariant holds."""
-        return self.decision.verdict is Verdict.PERMIT and all(check.holds for check in self.checks)
-
-    @property
-    def contradicts(self) -> bool:
-        """The engines allow what a compiled check calls violated: an incident, never an ordinary refusal."""
-        return self.decision.verdict is Verdict.PERMIT and not all(check.holds for check in self.checks)
-
-    @cached_property
-    def rules(self) -> list[dict[str, Any]]:
-        """The determining rules as answers and packets show them."""
-        return [rule_document(rule) for rule in self.decision.rules]
-
-    @cached_property
-    def invariant_checks(self) -> list[dict[str, Any]]:
-        """The checks as answers and packets show them."""
-        return [check_document(check) for check in self.checks]
-
-    def document(self) -> dict[str, Any]:
-        """Rules and checks as an answer shows them."""
-        return {"rules": self.rules, "invariant_checks": self.invariant_checks}
+    passes: bool
+    """Permitted without an error, and every invariant holds."""
+    contradicts: bool
+    """The engines allow what a compiled check calls violated: an incident, never an ordinary refusal."""
+    rules: list[Mapping[str, Any]]
+    """The determining rules as answers and packets show them."""
+    obligations: list[str]
+    invariant_checks: list[Mapping[str, Any]]
+    """The checks as answers and packets show them."""
+    brief: Mapping[str, Any]
+    """Rules and checks as entries name them: without numbers, because an entry can never be erased."""
 
     def refused_document(self) -> dict[str, Any]:
-        """The same for a refusal; where no rule forbade, the permits that could have been met, with their hints."""
+        """Rules and checks of a refusal; where no rule forbade, the permits that could have been met, with hints."""
         hints = self.decision.rules or self.decision.hints
-        return {**self.document(), "rules": [rule_document(rule) for rule in hints]}
+        return {"rules": [rule.document for rule in hints], "invariant_checks": self.invariant_checks}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clearance:
+def rule(decision: Decision, checks: tuple[Check, ...]) -> Ruling:
+    """Put together what engines and checks said."""
+    is_permitted = decision.verdict is Verdict.PERMIT
+    holds = all(check.holds for check in checks)
+    shown = [check_document(check) for check in checks]
+    return Ruling(
+        decision=decision,
+        checks=checks,
+        passes=is_permitted and holds,
+        contradicts=is_permitted and not holds,
+        rules=[rule.document for rule in decision.rules],
+        obligations=[duty.id for duty in decision.obligations],
+        invariant_checks=shown,
+        brief={
+            "rules": [rule.name for rule in decision.rules],
+            "checks": [{"id": check["id"], "status": check["status"]} for check in shown],
+        },
+    )
+
+
+class Clearance(Struct, frozen=True, kw_only=True):
     """This call, on these facts, under this bundle, may run once."""
 
     attempt: Attempt
@@ -124,16 +129,14 @@ def _with(question: Question, wanted: Needs) -> Question:
     return question.with_approvals({"persons": wanted.persons, **wanted.roles})
 
 
-def rule_document(rule: RuleHit) -> dict[str, Any]:
-    """A determining rule as answers and packets show it."""
-    document = {"engine": rule.engine, "id": rule.id, "effect": rule.effect}
-    return {**document, "hint": rule.hint} if rule.hint else document
-
-
-def check_document(check: Check) -> dict[str, Any]:
+def check_document(check: Check) -> Mapping[str, Any]:
     """A check as answers and packets show it; numbers only where a comparison decided."""
-    # Most checks hold, and an enum's value is dear on a line that runs for each check of each call.
-    document: dict[str, Any] = {"id": check.id, "status": "pass" if check.holds else check.status.value}
+    if check.status is not Status.PASS:
+        document: dict[str, Any] = {"id": check.id, "status": check.status.value, "sentence": check.sentence}
+    elif check.value is None or check.limit is None:
+        return {"id": check.id, "status": "pass"}
+    else:
+        return {"id": check.id, "status": "pass", "value": check.value, "limit": check.limit}
     if check.value is not None and check.limit is not None:
         document |= {"value": check.value, "limit": check.limit}
-    return document if check.holds else {**document, "sentence": check.sentence}
+    return document

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import httpx2
 import orjson
+from msgspec import Struct
 
 from gateway.encoding import encode
 from gateway.errors import Misconfigured, NotFound, Unavailable
@@ -28,8 +29,7 @@ CONNECTIONS_MAX = 640  # Every call in flight may wait for a tool: one that hang
 IDLE_MAX = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dispatch:
+class Dispatch(Struct, frozen=True, kw_only=True):
     """One attempt to cause one effect."""
 
     tenant: str
@@ -42,8 +42,7 @@ class Dispatch:
     correlation: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What is known after an attempt."""
 
     state: State

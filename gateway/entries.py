@@ -10,90 +10,71 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from gateway.admission import Call, call_text
-from gateway.approvals import approval_text, commitment
+from gateway.admission import call_text
+from gateway.approvals import approval_text
 from gateway.attempts import Attempt
 from gateway.clearance import Clearance, Ruling
 from gateway.gathering import Gathered
 from gateway.ledger import ApprovalRow, Draft, State
 
-
-def subject(call: Call, call_id: UUID, call_salt: bytes) -> dict[str, Any]:
-    """Who asked for what: the members that every entry about a call shares."""
-    contract = call.tool.contract
-    return {
-        "call": call_text(call_id),
-        "call_digest": commitment(call.digest, call_salt),
-        "tool": contract.name,
-        "tool_digest": contract.digest,
-        "principal": call.principal.reference,
-    }
+_EXECUTING = State.EXECUTING.value
 
 
 def intent(cleared: Clearance, packet: Mapping[str, Any]) -> Draft:
     """INTENT: durable before any effect. The payload is the action packet."""
-    attempt = cleared.attempt
-    return Draft(
-        tenant=attempt.call.principal.tenant,
-        kind="INTENT",
-        call_id=attempt.call_id,
-        correlation=attempt.call.correlation,
-        members={
-            **subject(attempt.call, attempt.call_id, attempt.call_salt),
-            **attempt.active.reference(),
-            **_verdict("permit", cleared.ruling),
-            "approvals": [approval_text(each) for each in cleared.gathered.approvals.ids],
+    attempt, ruling = cleared.attempt, cleared.ruling
+    approvals = [approval_text(each) for each in cleared.gathered.approvals.ids]
+    return _about(
+        attempt,
+        "INTENT",
+        {
+            **attempt.named,
+            **attempt.active.reference,
+            "verdict": "permit",
+            **ruling.brief,
+            "approvals": approvals,
             "effect": attempt.text,
-            "state": State.EXECUTING.value,
+            "state": _EXECUTING,
         },
-        payload=packet,
-        subject=attempt.call.tool.subject(attempt.call.arguments),
+        packet,
     )
 
 
-def parked(
-    call: Call, call_id: UUID, call_salt: bytes, active: Mapping[str, Any], ruling: Ruling, packet: Mapping[str, Any]
-) -> Draft:
+def parked(attempt: Attempt, ruling: Ruling, packet: Mapping[str, Any]) -> Draft:
     """PARKED: the call waits for persons."""
-    return Draft(
-        tenant=call.principal.tenant,
-        kind="PARKED",
-        call_id=call_id,
-        correlation=call.correlation,
-        members={
-            **subject(call, call_id, call_salt),
-            **active,
-            **_verdict("needs_approval", ruling),
-            "state": State.PARKED.value,
-        },
-        payload=packet,
-        subject=call.tool.subject(call.arguments),
-    )
+    members = {
+        **attempt.named,
+        **attempt.active.reference,
+        "verdict": "needs_approval",
+        **ruling.brief,
+        "state": State.PARKED.value,
+    }
+    return _about(attempt, "PARKED", members, packet)
 
 
 def refused(
-    call: Call,
-    call_id: UUID,
-    call_salt: bytes,
-    reason: str,
-    *,
-    active: Mapping[str, Any],
-    ruling: Ruling | None = None,
-    packet: Mapping[str, Any] | None = None,
+    attempt: Attempt, reason: str, *, ruling: Ruling | None = None, packet: Mapping[str, Any] | None = None
 ) -> Draft:
     """REFUSED: no effect, and why."""
+    members = {
+        **attempt.named,
+        **attempt.active.reference,
+        "verdict": "deny",
+        **(ruling.brief if ruling else {}),
+        "reason": reason,
+        "state": State.REFUSED.value,
+    }
+    return _about(attempt, "REFUSED", members, packet)
+
+
+def _about(attempt: Attempt, kind: str, members: Mapping[str, Any], packet: Mapping[str, Any] | None) -> Draft:
+    call = attempt.call
     return Draft(
         tenant=call.principal.tenant,
-        kind="REFUSED",
-        call_id=call_id,
+        kind=kind,
+        call_id=attempt.call_id,
         correlation=call.correlation,
-        members={
-            **subject(call, call_id, call_salt),
-            **active,
-            **(_verdict("deny", ruling) if ruling else {"verdict": "deny"}),
-            "reason": reason,
-            "state": State.REFUSED.value,
-        },
+        members=members,
         payload=packet,
         subject=call.tool.subject(call.arguments),
     )
@@ -112,8 +93,9 @@ def looked(attempt: Attempt, ruling: Ruling) -> Draft:
             "tool": call.tool.contract.name,
             "tool_digest": call.tool.contract.digest,
             "principal": call.principal.reference,
-            **attempt.active.reference(),
-            **_verdict(ruling.decision.verdict.value, ruling),
+            **attempt.active.reference,
+            "verdict": ruling.decision.verdict.value,
+            **ruling.brief,
         },
     )
 
@@ -156,31 +138,15 @@ def approved(row: ApprovalRow, call_digest: str, document: Mapping[str, Any]) ->
     )
 
 
-def packet(call: Call, gathered: Gathered, ruling: Ruling, active: Mapping[str, Any]) -> dict[str, Any]:
+def packet(attempt: Attempt, gathered: Gathered, ruling: Ruling) -> dict[str, Any]:
     """The action packet: question, facts with source and age, decision, checks, approvals, certificate."""
+    sources = attempt.call.tool.sources
     return {
         "question": gathered.question.document(),
-        "facts": {
-            name: {"at_ms": reading.at_ms, "source": f"{call.tool.contract.connector.origin or 'ledger'}:{name}"}
-            for name, reading in gathered.facts.items()
-        },
-        "decision": {
-            **active,
-            "rules": ruling.rules,
-            "obligations": [duty.id for duty in ruling.decision.obligations],
-        },
+        "facts": {name: {"at_ms": reading.at_ms, "source": sources[name]} for name, reading in gathered.facts.items()},
+        "decision": {**attempt.active.reference, "rules": ruling.rules, "obligations": ruling.obligations},
         "checks": ruling.invariant_checks,
         "approvals": [dict(document) for document in gathered.approvals.documents],
-        "reservations": [
-            *({"name": each.name, "amount": each.amount} for each in gathered.budgets),
-            *({"name": each.name, "amount": each.amount} for each in gathered.in_flight),
-        ],
-    }
-
-
-def _verdict(verdict: str, ruling: Ruling) -> dict[str, Any]:
-    return {
-        "verdict": verdict,
-        "rules": [f"{rule.engine}:{rule.id}" for rule in ruling.decision.rules],
-        "checks": [{"id": check["id"], "status": check["status"]} for check in ruling.invariant_checks],
+        "reservations": [{"name": each.name, "amount": each.amount} for each in gathered.budgets]
+        + [{"name": each.name, "amount": each.amount} for each in gathered.in_flight],
     }

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from gateway.activation import Active
 from gateway.admission import Call
@@ -31,8 +32,7 @@ FUTURE_MS_MAX = 5_000  # A source's clock may run ahead of ours by this much; mo
 AUTONOMY_NEW = 1  # `tools.md`: new agents start at L1.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gathered:
+class Gathered(Struct, frozen=True, kw_only=True):
     """A question and everything that went into it."""
 
     question: Question

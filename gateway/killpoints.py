@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from gateway.errors import Misconfigured
 
@@ -31,7 +30,7 @@ STAGES = (
 
 
 class Stages:
-    """Runs each stage between its two kill points and reports how long it took."""
+    """Makes walks: runs the stages of a call between their kill points, and reports how long each took."""
 
     def __init__(self, crash: str, observe: Callable[[str, float], None]) -> None:
         points = {f"{stage}:{side}" for stage in STAGES for side in ("before", "after")}
@@ -40,34 +39,37 @@ class Stages:
         self._crash = crash
         self._observe = observe
 
-    def __call__(self, stage: str) -> Stage:
-        """One stage. The crash point `after` is reached only when the stage went on."""
-        return Stage(stage, self._crash, self._observe)
+    def walk(self) -> Walk:
+        """For one call."""
+        return Walk(self._crash, self._observe)
 
 
-class Stage:
-    """One stage of one call. A class and not a generator: there are twelve of them in every call."""
+class Walk:
+    """One call on its way through the stages. A stage that raises is not reported, nor is its point `after` reached."""
 
-    __slots__ = ("_crash", "_name", "_observe", "_started")
+    __slots__ = ("_crash", "_observe", "_stage", "_started")
 
-    def __init__(self, name: str, crash: str, observe: Callable[[str, float], None]) -> None:
-        self._name = name
+    def __init__(self, crash: str, observe: Callable[[str, float], None]) -> None:
         self._crash = crash
         self._observe = observe
+        self._stage = ""
+        self._started = 0.0
 
-    def __enter__(self) -> None:
-        if self._crash and self._crash == self._name + ":before":
+    def enter(self, stage: str) -> None:
+        """Begin a stage; the one before it, if any is open, went on."""
+        now = time.perf_counter()
+        if self._stage:
+            self._observe(self._stage, now - self._started)
+        if self._crash and self._crash in (f"{self._stage}:after", f"{stage}:before"):
             _die()
-        self._started = time.perf_counter()
+        self._stage, self._started = stage, now
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            return
-        self._observe(self._name, time.perf_counter() - self._started)
-        if self._crash and self._crash == self._name + ":after":
+    def leave(self) -> None:
+        """The open stage went on, and none follows at once."""
+        self._observe(self._stage, time.perf_counter() - self._started)
+        if self._crash == f"{self._stage}:after":
             _die()
+        self._stage = ""
 
 
 def _die() -> None:

@@ -13,6 +13,8 @@ from enum import StrEnum, unique
 from typing import Any, Protocol
 from uuid import UUID
 
+from msgspec import Struct
+
 
 @unique
 class State(StrEnum):
@@ -30,8 +32,7 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(Struct, frozen=True, kw_only=True):
     """An entry before the sequencer gives it place, time, predecessor and payload commitment."""
 
     tenant: str
@@ -47,8 +48,7 @@ class Draft:
     """Whom an erasure request for the payload would name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class Placed(Struct, frozen=True, kw_only=True):
     """Where an entry came to stand, with everything that a receipt needs."""
 
     seq: int
@@ -62,8 +62,7 @@ class Placed:
     """Opens the payload commitment. None without a payload."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Struct, frozen=True, kw_only=True):
     """An amount reserved from a windowed counter."""
 
     key: bytes
@@ -75,8 +74,7 @@ class Budget:
     soft: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InFlight:
+class InFlight(Struct, frozen=True, kw_only=True):
     """An amount in flight against a fact that the tool itself changes."""
 
     key: bytes
@@ -89,8 +87,7 @@ class InFlight:
     """What was in flight when the question was built: exceeded only by what came since, the answer is `Moved`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRow:
+class CallRow(Struct, frozen=True, kw_only=True):
     """What the ledger keeps of a call; one row per claim."""
 
     claim: bytes
@@ -110,15 +107,13 @@ class CallRow:
     keep_until_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Append:
+class Append(Struct, frozen=True, kw_only=True):
     """An entry of its own: refusals, light entries, bundle uploads, incidents."""
 
     entry: Draft
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Park:
+class Park(Struct, frozen=True, kw_only=True):
     """
     The call waits for approval. Answers `Placed`, `Held` when the claim is taken meanwhile, or `Stale` (`ends`).
 
@@ -134,8 +129,7 @@ class Park:
     """As of an `Intend`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intend:
+class Intend(Struct, frozen=True, kw_only=True):
     """Stage 9. Answers `Intended`, `Held`, `Stale`, `Exceeded`, `Moved`, `Used`, `Void` or `Killed`."""
 
     row: CallRow
@@ -152,8 +146,7 @@ class Intend:
     """The parked call that this one is an edit of: it ends with this act, or this act does nothing (`Stale`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
+class Settle(Struct, frozen=True, kw_only=True):
     """The transaction of stage 11, of the pipeline and of the sweeper alike. Answers `Settled`, `Late`, `Moved`."""
 
     tenant: str
@@ -178,8 +171,7 @@ class Settle:
     """Governance only: state, status, answer and entry for what `act` returned."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Close:
+class Close(Struct, frozen=True, kw_only=True):
     """A parked call ends without running: rejected, cancelled, expired. Answers `Placed` or `Stale`."""
 
     tenant: str
@@ -229,8 +221,7 @@ class Held:
     answer: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intended:
+class Intended(Struct, frozen=True, kw_only=True):
     """The intent is durable: the tool may be called, under this fence, until the lease ends."""
 
     placed: Placed
@@ -277,8 +268,7 @@ class Moved:
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(Struct, frozen=True, kw_only=True):
     """The outcome is durable."""
 
     placed: Placed
@@ -328,8 +318,7 @@ class CounterReading:
     amount: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Struct, frozen=True, kw_only=True):
     """One coalesced read before deciding; members left out are not looked up."""
 
     tenant: str
@@ -354,8 +343,7 @@ class ApprovalFound:
     """Roles that the newest verified token of that person carried."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """What a `Look` found."""
 
     held: FullRow | None = None

@@ -84,9 +84,7 @@ class Parking:
         if waiting is not None and _asks_the_same(waiting, body):
             return self._answers.parked(body, None)
         packet = {**self._refusals.packet(attempt, gathered, wanting.ruling), "needs": wanting.document()}
-        entry = entries.parked(
-            call, attempt.call_id, attempt.call_salt, attempt.active.reference(), wanting.ruling, packet
-        )
+        entry = entries.parked(attempt, wanting.ruling, packet)
         placed = await self._refusals.commit(
             Park(row=row, entry=entry, expires_at_ms=expires_at_ms, answer=body, ends=attempt.ends)
         )

@@ -21,31 +21,33 @@ Nothing before `intend` may touch the world; nothing after it may be forgotten.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from gateway import admission, claims, entries
+from msgspec.structs import replace
+
+from gateway import admission, attempts, claims, entries
 from gateway.activation import Active, Policies
 from gateway.admission import Call
 from gateway.answers import Answers, Reply
 from gateway.attempts import Attempt
 from gateway.clearance import Clearance, Refusal, Ruling, Wanting, clear
+from gateway.clearance import rule as ruled
 from gateway.clock import Clock
 from gateway.confirming import Confirming
+from gateway.connectors import Outcome
 from gateway.errors import Denied, NotDone, OutcomeUnknown, Unavailable
 from gateway.execution import Execution
 from gateway.gathering import Gather
 from gateway.governance import Governance
 from gateway.identity import Identity, Principal
-from gateway.killpoints import Stages
+from gateway.killpoints import Stages, Walk
 from gateway.ledger import FullRow, Intend, Intended, Ledger, LedgerUnavailable, Look, Moved, Settled, State
 from gateway.lights import Lights
 from gateway.logs import log
 from gateway.parking import Parking
 from gateway.randomness import Randomness
 from gateway.rates import Rates
-from gateway.refusals import Refusals, reason_of, refused_look
+from gateway.refusals import RECORDED, Refusals, reason_of, refused_look
 from gateway.replays import Replays
 from gateway.requests import Incoming
 from gateway.roles import RoleBook
@@ -99,27 +101,30 @@ class Pipeline:
 
         Raises `Fault` for every answer that is not a result; each becomes a problem document at the door.
         """
-        at, stage = self._at, self._at.stages
-        with stage("identify"):  # (1) Identify.
-            principal = await self.identify(incoming)
-        with stage("limit"):  # (2) Limit.
-            at.rates.take(principal)
-        with stage("admit"):  # (3) Admit. The body is read only now: strangers cannot feed us bytes.
-            document = admission.parse(await incoming.body())
-            active = at.policies.active(principal.tenant)
-            call = admission.admit(
-                document,
-                incoming.envelope(),
-                principal=principal,
-                environment=at.environment,
-                tools=active.tools,
-            )
-            at.rates.take_tool(principal, call.tool.contract.name, call.tool.contract.calls_per_minute)
-            at.policies.require_in_force(active, call.tool.contract.name)
+        at, walk = self._at, self._at.stages.walk()
+        walk.enter("identify")  # (1) Identify.
+        principal = await self.identify(incoming)
+
+        walk.enter("limit")  # (2) Limit.
+        at.rates.take(principal)
+
+        walk.enter("admit")  # (3) Admit. The body is read only now: strangers cannot feed us bytes.
+        document = admission.parse(await incoming.body())
+        active = at.policies.active(principal.tenant)
+        call = admission.admit(
+            document, incoming.envelope(), principal=principal, environment=at.environment, tools=active.tools
+        )
+        contract = call.tool.contract
+        at.rates.take_tool(principal, contract.name, contract.calls_per_minute)
+        at.policies.require_in_force(active, contract.name)
         if call.key is None:
+            walk.leave()
             return await self._look(call, active)
-        with self._claims.held(call):
-            return await self._write(call, active)
+        self._claims.hold(call)
+        try:
+            return await self._write(call, active, walk)
+        finally:
+            self._claims.release(call)
 
     async def identify(self, incoming: Incoming) -> Principal:
         """The principal of any request, its roles noted: they are what its approvals count for from now on."""
@@ -133,18 +138,19 @@ class Pipeline:
         self._at.rates.take(principal)
         return principal
 
-    async def _write(self, call: Call, active: Active) -> Reply:
+    async def _write(self, call: Call, active: Active, walk: Walk) -> Reply:
         """Stages 4 to 12."""
-        at, stage = self._at, self._at.stages
-        with stage("claim"):  # (4) Claim.
-            attempt = await self._claim(call, active)
+        at = self._at
+        walk.enter("claim")  # (4) Claim.
+        attempt = await self._claim(call, active)
         if attempt.held is not None and claims.is_answered(attempt.held):
+            walk.leave()
             return await self._replay(attempt, attempt.held)
 
         patient_until = at.clock.monotonic() + PATIENCE_SECONDS
         for _ in range(DECISIONS_MAX):
             # (5) to (8): nothing here touches the world, and a refusal is recorded before it is told.
-            cleared = await self._decide(attempt, stage, is_patient=at.clock.monotonic() < patient_until)
+            cleared = await self._decide(attempt, walk, is_patient=at.clock.monotonic() < patient_until)
             if cleared is None:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
@@ -153,25 +159,32 @@ class Pipeline:
 
             # (9) Intend. Joins the batch and returns when it is durable. From here a crash leaves an open intent
             #     on the chain; the sweeper settles it through `settle`, as this path does below.
-            with stage("intend"):
-                started = at.clock.monotonic()
-                intent = await self._intend(attempt, cleared)
+            walk.enter("intend")
+            started = at.clock.monotonic()
+            intent = await self._intend(attempt, cleared)
             if isinstance(intent, Intended):
                 break
         else:
             raise Unavailable("contended", "the counters of this call keep moving")
 
-        async with self._nothing_forgotten(attempt):
-            with stage("execute"):  # (10) Execute. The only line in the program that changes the outside world.
-                outcome = await at.execution.run(cleared, intent, intended_at=started)
+        # After the intent there is no ordinary failure: whatever breaks leaves the outcome unknown.
+        try:
+            walk.enter("execute")  # (10) Execute. The only line in the program that changes the outside world.
+            outcome = await at.execution.run(cleared, intent, intended_at=started)
 
-            with stage("settle"):  # (11) Settle. A fault from here on is 504: the sweeper finds out.
-                subject = entries.subject(call, attempt.call_id, attempt.call_salt)
-                opened = open_intent(cleared, intent, subject, at.governance.act(cleared))
-                settled = await at.settlement.settle(opened, outcome)
+            walk.enter("settle")  # (11) Settle. A fault from here on is 504: the sweeper finds out.
+            opened = open_intent(cleared, intent, at.governance.act(cleared))
+            settled = await at.settlement.settle(opened, outcome)
 
-            with stage("answer"):  # (12) Answer.
-                return await self._answer(attempt, settled)
+            walk.enter("answer")  # (12) Answer.
+            reply = await self._answer(attempt, outcome, settled)
+            walk.leave()
+        except (OutcomeUnknown, NotDone):
+            raise
+        except Exception as error:
+            log().error("settlement_failed", call=attempt.text, error=error)
+            raise OutcomeUnknown(attempt.text) from error
+        return reply
 
     async def _claim(self, call: Call, active: Active) -> Attempt:
         """The attempt, under the identity that the ledger has for the key. Raises what forbids a second one."""
@@ -180,35 +193,40 @@ class Pipeline:
             held = (await at.ledger.look(Look(tenant=call.principal.tenant, claim=call.claim))).held
         except LedgerUnavailable as error:
             raise Unavailable("ledger_unavailable", "the ledger cannot be read") from error
-        attempt = Attempt(
-            call=call,
-            active=active,
+        attempt = attempts.begin(
+            call,
+            active,
             call_id=at.randomness.uuid(),
             call_salt=at.randomness.bytes(16),
-            held=None,
-            editors=(),
             keep_until_ms=at.clock.now_ms() + at.keep_ms,
         )
-        async with at.refusals.recorded(attempt):
+        if held is None and call.edits is None:
+            return attempt
+        try:
             edit = await at.parking.edit(call, held)
             edited = replace(attempt, editors=edit.editors, ends=edit.ends)
             return claims.resume(edited, held, at.clock.now_ms())
+        except RECORDED as fault:
+            await at.refusals.record(attempt, fault)
+            raise
 
-    async def _decide(self, attempt: Attempt, stage: Stages, *, is_patient: bool) -> Clearance | Reply | None:
+    async def _decide(self, attempt: Attempt, walk: Walk, *, is_patient: bool) -> Clearance | Reply | None:
         """
         Stages 5 to 8: a clearance, or the 202 of a parked call; a refusal is raised, recorded.
 
         None, while patience lasts, for a no that may rest on an amount counted twice, in flight and in the fact.
         """
         at = self._at
-        async with at.refusals.recorded(attempt):
-            with stage("gather"):  # (5) Gather.
-                gathered = await at.gather.question(attempt.call, attempt.active, attempt.presented)
-            ruling = await self._rule(attempt, gathered.question, stage)
-            with stage("clear"):  # (8) Clear.
-                cleared = await clear(
-                    attempt, gathered, ruling, rule=lambda question: self._rule(attempt, question, at.looks)
-                )
+        try:
+            walk.enter("gather")  # (5) Gather.
+            gathered = await at.gather.question(attempt.call, attempt.active, attempt.presented)
+            ruling = await self._rule(attempt, gathered.question, walk)
+            walk.enter("clear")  # (8) Clear.
+            cleared = await clear(attempt, gathered, ruling, rule=lambda question: self._rule_again(attempt, question))
+            walk.leave()
+        except RECORDED as fault:
+            await at.refusals.record(attempt, fault)
+            raise
         match cleared:
             case Clearance():
                 return cleared
@@ -219,16 +237,20 @@ class Pipeline:
             case Refusal():
                 raise await at.refusals.refuse(attempt, gathered, cleared)
 
-    async def _rule(self, attempt: Attempt, question: Question, stage: Stages) -> Ruling:
+    async def _rule(self, attempt: Attempt, question: Question, walk: Walk) -> Ruling:
         active = attempt.active
-        with stage("decide"):  # (6) Decide.
-            decision = await active.decide(question)
-        with stage("check"):  # (7) Check, also when the engines denied: the refusal shows both.
-            checks = active.invariants.evaluate(question)
-        ruling = Ruling(decision=decision, checks=checks)
+        walk.enter("decide")  # (6) Decide.
+        decision = await active.decide(question)
+        walk.enter("check")  # (7) Check, also when the engines denied: the refusal shows both.
+        ruling = ruled(decision, active.invariants.evaluate(question))
+        walk.leave()
         if ruling.contradicts:
             await self._at.policies.quarantine(active, "engines allow what a check calls violated")
         return ruling
+
+    async def _rule_again(self, attempt: Attempt, question: Question) -> Ruling:
+        """Beside the line: for approvals that a call would need, and for replays."""
+        return await self._rule(attempt, question, self._at.looks.walk())
 
     async def _intend(self, attempt: Attempt, cleared: Clearance) -> Intended | Moved:
         at = self._at
@@ -248,58 +270,48 @@ class Pipeline:
         )
         if isinstance(answer, Intended | Moved):
             return answer
-        async with at.refusals.recorded(attempt):
-            raise at.refusals.of_ledger(attempt, answer)
+        fault = at.refusals.of_ledger(attempt, answer)
+        if isinstance(fault, RECORDED):
+            await at.refusals.record(attempt, fault)
+        raise fault
 
     async def _replay(self, attempt: Attempt, held: FullRow) -> Reply:
         """The first answer again, if its recorded question would pass today for this principal; facts are not read."""
         at = self._at
-        async with at.refusals.recorded(attempt):
+        try:
             question = await at.replays.question(attempt.call, held)
-            ruling = await self._rule(attempt, question, at.looks)
+            ruling = await self._rule_again(attempt, question)
             if not ruling.passes:
                 raise Denied("no_longer_permitted", "the recorded call would be refused today")
+        except RECORDED as fault:
+            await at.refusals.record(attempt, fault)
+            raise
         return await at.replays.answer(attempt.call, held)
 
     async def _look(self, call: Call, active: Active) -> Reply:
         """Reads and dry runs: stages 5 to 8, then the view, or what a write would meet."""
-        at, stage = self._at, self._at.looks
-        attempt = Attempt(
-            call=call,
-            active=active,
-            call_id=at.randomness.uuid(),
-            call_salt=at.randomness.bytes(16),
-            held=None,
-            editors=(),
-            keep_until_ms=0,
-        )
+        at, walk = self._at, self._at.looks.walk()
+        attempt = attempts.begin(call, active, call_id=at.randomness.uuid(), call_salt=at.randomness.bytes(16))
         gathered = await at.gather.question(call, active, None)
-        ruling = await self._rule(attempt, gathered.question, stage)
-        cleared = await clear(attempt, gathered, ruling, rule=lambda question: self._rule(attempt, question, at.looks))
+        ruling = await self._rule(attempt, gathered.question, walk)
+        cleared = await clear(attempt, gathered, ruling, rule=lambda question: self._rule_again(attempt, question))
         at.lights.note(entries.looked(attempt, ruling))
         if call.is_dry_run:
             return at.answers.dry_run(cleared, active)
         if not isinstance(cleared, Clearance):
             raise refused_look(attempt, cleared)
-        with stage("execute"):
-            return at.answers.read(cleared, await at.execution.view(cleared))
+        walk.enter("execute")
+        reply = at.answers.read(cleared, await at.execution.view(cleared))
+        walk.leave()
+        return reply
 
-    async def _answer(self, attempt: Attempt, settled: Settled | None) -> Reply:
+    async def _answer(self, attempt: Attempt, outcome: Outcome, settled: Settled | None) -> Reply:
         if settled is None or settled.state is State.IN_DOUBT:
             raise OutcomeUnknown(attempt.text)
         await self._at.governance.took_effect(attempt.call, settled)
         self._at.confirming.later(attempt, settled)
         if settled.state is State.NOT_DONE:
             raise NotDone(attempt.text, entry=settled.placed.seq)
-        return self._at.answers.settled(attempt.call, settled)
-
-    @asynccontextmanager
-    async def _nothing_forgotten(self, attempt: Attempt) -> AsyncIterator[None]:
-        """After the intent there is no ordinary failure: whatever breaks leaves the outcome unknown."""
-        try:
-            yield
-        except (OutcomeUnknown, NotDone):
-            raise
-        except Exception as error:
-            log().error("settlement_failed", call=attempt.text, error=error)
-            raise OutcomeUnknown(attempt.text) from error
+        # The result of an act is known to the ledger, where it ran.
+        result = outcome.result if settled.state is State.EXECUTED and outcome.state is State.EXECUTED else None
+        return self._at.answers.settled(attempt.call, attempt.text, settled, result)

@@ -54,6 +54,8 @@ class Redactor:
         self._key = key
         self._hidden: dict[tuple[str, PrincipalKind, tuple[str, ...]], frozenset[Label]] = {}
         """By contract, kind and roles: as many as there are contracts and sets of roles in use."""
+        self._clean: dict[str, bool] = {}
+        """By contract."""
         self._plans: dict[tuple[int, frozenset[Label]], tuple[Sequence[Field], _Plan]] = {}
 
     def record(self, fields: Sequence[Field], values: Mapping[str, Any], *, tenant: str) -> Mapping[str, Any]:
@@ -68,6 +70,8 @@ class Redactor:
 
     def packet(self, contract: Contract, packet: Mapping[str, Any], *, tenant: str) -> Mapping[str, Any]:
         """An action packet for the audit log: arguments, resource and facts of its question by label."""
+        if self._is_clean(contract):
+            return packet
         question = packet["question"]
         context = dict(question["context"])
         context["arguments"] = self.record(contract.arguments, context["arguments"], tenant=tenant)
@@ -130,6 +134,15 @@ class Redactor:
                 Label(label) for label, readers in contract.visible_to.items() if _may_see(viewer, readers)
             }
             known = self._hidden[key] = frozenset(set(Label) - visible)
+        return known
+
+    def _is_clean(self, contract: Contract) -> bool:
+        """Whether records of calls hide and scan nothing. What is not declared, no question has: it was checked."""
+        known = self._clean.get(contract.digest)
+        if known is None:
+            fields = (contract.arguments, *(source.fields for source in contract.facts))
+            known = all(self._plan(each, _HIDDEN_IN_RECORDS).is_clean for each in fields)
+            self._clean[contract.digest] = known
         return known
 
     def _plan(self, fields: Sequence[Field], hidden: frozenset[Label]) -> _Plan:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from gateway import entries
@@ -29,6 +28,9 @@ from gateway.ledger import (
 )
 from gateway.redaction import Redactor
 
+RECORDED = (Denied, Conflict, BadRequest)
+"""Answers of no. Every other fault says that nobody could find out."""
+
 
 class Refusals:
     """Writes refusals, and turns what the ledger refuses into faults."""
@@ -51,15 +53,10 @@ class Refusals:
             raise Unavailable("ledger_unavailable", "the ledger gave no usable answer")
         return placed
 
-    @asynccontextmanager
-    async def recorded(self, attempt: Attempt) -> AsyncIterator[None]:
-        """Record whatever refusal is raised inside. A twin in flight is counted at the door instead."""
-        try:
-            yield
-        except (Denied, Conflict, BadRequest) as fault:
-            if fault.reason != "in_flight" and "entry" not in fault.members:
-                fault.members = {**self._named(attempt, await self._refused(attempt, fault.reason)), **fault.members}
-            raise
+    async def record(self, attempt: Attempt, fault: Fault) -> None:
+        """Record a refusal, one of `RECORDED`, before it is raised on. A twin in flight is counted at the door."""
+        if fault.reason != "in_flight" and "entry" not in fault.members:
+            fault.members = {**self._named(attempt, await self._refused(attempt, fault.reason)), **fault.members}
 
     async def refuse(self, attempt: Attempt, gathered: Gathered, refusal: Refusal) -> Denied:
         """The recorded refusal of stage 8, to be raised."""
@@ -69,25 +66,17 @@ class Refusals:
         members = {**self._named(attempt, placed), **refusal.ruling.refused_document()}
         return Denied(refusal.reason, members=members)
 
-    def packet(self, attempt: Attempt, gathered: Gathered, ruling: Ruling) -> dict[str, Any]:
+    def packet(self, attempt: Attempt, gathered: Gathered, ruling: Ruling) -> Mapping[str, Any]:
         """The action packet, redacted for the log."""
-        whole = entries.packet(attempt.call, gathered, ruling, attempt.active.reference())
+        whole = entries.packet(attempt, gathered, ruling)
         contract = attempt.call.tool.contract
-        return dict(self._redactor.packet(contract, whole, tenant=attempt.call.principal.tenant))
+        return self._redactor.packet(contract, whole, tenant=attempt.call.principal.tenant)
 
     def entry(
         self, attempt: Attempt, reason: str, *, ruling: Ruling | None = None, packet: Mapping[str, Any] | None = None
     ) -> Draft:
         """The REFUSED entry of an attempt."""
-        return entries.refused(
-            attempt.call,
-            attempt.call_id,
-            attempt.call_salt,
-            reason,
-            active=attempt.active.reference(),
-            ruling=ruling,
-            packet=packet,
-        )
+        return entries.refused(attempt, reason, ruling=ruling, packet=packet)
 
     def of_ledger(self, attempt: Attempt, answer: Answer) -> Fault:
         """What the intent transaction refused, to be raised; its entry is in the same batch."""

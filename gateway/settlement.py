@@ -6,17 +6,17 @@ An `OpenIntent` holds what both need; the pipeline has it from the clearance, th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.admission import call_text
 from gateway.answers import decided
 from gateway.clearance import Clearance
 from gateway.connectors import Outcome
-from gateway.encoding import encode
+from gateway.encoding import encode, encode_own
 from gateway.ledger import (
     ActRefused,
     Budget,
@@ -39,8 +39,7 @@ _NEVER_RAN = Outcome(state=State.NOT_DONE, reason="lease_over")
 STATUS = {State.EXECUTED: 200, State.FAILED: 200, State.NOT_DONE: 503, State.IN_DOUBT: 504}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenIntent:
+class OpenIntent(Struct, frozen=True, kw_only=True):
     """A call whose intent is durable and whose outcome is not."""
 
     tenant: str
@@ -56,6 +55,8 @@ class OpenIntent:
     """Bundle, revision and certificate that it was decided under."""
     decision: Mapping[str, Any]
     """`decision` and `invariant_checks` of the answer."""
+    about: str | None
+    """Whom an erasure of the outcome would name (see `PreparedTool.subject`)."""
     intent_seq: int
     budgets: tuple[Budget, ...]
     in_flight: tuple[InFlight, ...]
@@ -63,9 +64,7 @@ class OpenIntent:
     act: GovernanceAct | None = None
 
 
-def open_intent(
-    cleared: Clearance, intent: Intended, subject: Mapping[str, Any], act: GovernanceAct | None
-) -> OpenIntent:
+def open_intent(cleared: Clearance, intent: Intended, act: GovernanceAct | None) -> OpenIntent:
     """The open intent of a call that this process just wrote."""
     attempt, call = cleared.attempt, cleared.attempt.call
     return OpenIntent(
@@ -76,9 +75,10 @@ def open_intent(
         tool=call.tool,
         canonical=call.canonical,
         correlation=call.correlation,
-        subject=subject,
-        reference=attempt.active.reference(),
+        subject=attempt.named,
+        reference=attempt.active.reference,
         decision=decided(cleared.ruling, attempt.active),
+        about=call.tool.subject(call.arguments),
         intent_seq=intent.placed.seq,
         budgets=cleared.gathered.budgets,
         in_flight=cleared.gathered.in_flight,
@@ -161,19 +161,20 @@ class Settlement:
             correlation=intent.correlation,
             members=members,
             payload=payload or None,
-            subject=intent.tool.subject(orjson.loads(intent.canonical)["arguments"]) if payload else None,
+            subject=intent.about if payload else None,
         )
 
 
 def _answer(intent: OpenIntent, outcome: Outcome) -> bytes:
     """The stored answer: whole, so that it can be redacted by the rights of whoever reads it later."""
-    document: dict[str, Any] = {
-        "call": call_text(intent.call_id),
-        "status": outcome.state.value,
-        **intent.decision,
-    }
-    if outcome.result is not None:
-        document["result"] = outcome.result
-    if outcome.reason:
-        document["reason"] = outcome.reason
-    return encode(document)
+    # Canonical, so its members stand in the order of their names.
+    reason = b',"reason":%b' % encode(outcome.reason) if outcome.reason else b""
+    result = b',"result":%b' % encode(outcome.result) if outcome.result is not None else b""
+    return b'{"call":"%b","decision":%b,"invariant_checks":%b%b%b,"status":"%b"}' % (
+        call_text(intent.call_id).encode("ascii"),
+        encode_own(intent.decision["decision"]),
+        encode_own(intent.decision["invariant_checks"]),
+        reason,
+        result,
+        outcome.state.value.encode("ascii"),
+    )

@@ -169,12 +169,13 @@ class Sweeper:
         placed = await self._records.entry(tenant, row.intent_seq or 0)
         entry: dict[str, Any] = orjson.loads(placed.body) if placed else {}
         decision = packet.get("decision", {})
+        tool = self._policies.active(tenant).tools[row.row.tool]
         return OpenIntent(
             tenant=tenant,
             claim=row.row.claim,
             call_id=row.row.call_id,
             fence=row.fence,
-            tool=self._policies.active(tenant).tools[row.row.tool],
+            tool=tool,
             canonical=row.row.request,
             correlation=row.row.correlation,
             subject={name: entry[name] for name in _SUBJECT if name in entry},
@@ -185,6 +186,7 @@ class Sweeper:
                 },
                 "invariant_checks": packet.get("checks", []),
             },
+            about=tool.subject(orjson.loads(row.row.request)["arguments"]),
             intent_seq=row.intent_seq or 0,
             budgets=row.budgets,
             in_flight=row.in_flight,

@@ -60,10 +60,9 @@ class PreparedTool:
     risk: Expression
     timestamps: tuple[str, ...]
     """Arguments that a question carries as seconds."""
-
-    @property
-    def is_write(self) -> bool:
-        return self.contract.effect is not Effect.READ
+    is_write: bool
+    sources: Mapping[str, str]
+    """Where each fact comes from, as packets name it."""
 
     def resource_id(self, tenant: str, arguments: Mapping[str, Any]) -> str:
         """The id of the resource that the question names."""
@@ -97,6 +96,8 @@ def prepare(contract: Contract, schema: TypedSchema) -> PreparedTool:
         ),
         risk=compiled(contract.risk),
         timestamps=tuple(each.name for each in contract.arguments if each.kind is Kind.TIMESTAMP),
+        is_write=contract.effect is not Effect.READ,
+        sources={each.name: f"{contract.connector.origin or 'ledger'}:{each.name}" for each in contract.facts},
     )
 
 

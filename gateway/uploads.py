@@ -85,7 +85,7 @@ class Uploads:
         tenant = principal.tenant
         found = await self._desk.ask([tenant], lambda cursor: bundles.bundles(cursor, tenant))
         active = self._policies.active(tenant)
-        in_force = {**active.reference(), "tenant": active.tenant, "is_proved": active.certificate is not None}
+        in_force = {**active.reference, "tenant": active.tenant, "is_proved": active.certificate is not None}
         return Reply(status=200, document={"in_force": in_force, "bundles": found})
 
     @contextmanager

@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import cedarpy
 import orjson
 from cedarpy import pst
+from msgspec import Struct
 
 from policies import cedar_syntax, footprint
 from policies.errors import PolicyFault
@@ -58,10 +59,19 @@ class RuleHit:
     id: str
     effect: Literal["permit", "forbid", "deny", "obligation"]
     hint: str = ""
+    name: str = field(init=False, repr=False, compare=False)
+    """`engine:id`, as entries name it."""
+    document: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    """As answers and packets show it."""
+
+    def __post_init__(self) -> None:
+        # Made when a bundle is loaded, so that a call that the rule decides need not.
+        document = {"engine": self.engine, "id": self.id, "effect": self.effect}
+        object.__setattr__(self, "name", f"{self.engine}:{self.id}")
+        object.__setattr__(self, "document", {**document, "hint": self.hint} if self.hint else document)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineAnswer:
+class EngineAnswer(Struct, frozen=True, kw_only=True):
     """What Cedar said about one question."""
 
     allowed: bool

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
+from msgspec import Struct
+
 from policies.cedar import EngineAnswer, RuleHit
 from policies.questions import APPROVALS_MAX, APPROVER_ROLES, Question
 from policies.rego import RegoAnswer
@@ -25,8 +27,7 @@ class Verdict(StrEnum):
     """A rule erred, or an answer was undefined or misshapen: a no that somebody has to repair."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What all engines answered to one question."""
 
     verdict: Verdict

@@ -38,7 +38,7 @@ def issue(
 def issue_bytes(body: bytes, path: Sequence[bytes], checkpoint: bytes, *, payload_salt: bytes | None = None) -> bytes:
     """As `issue`, in canonical bytes, from an entry's and a checkpoint's own; neither is read."""
     salt = b',"payload_salt":"%b"' % base64url.encode(payload_salt).encode() if payload_salt is not None else b""
-    nodes = ",".join(f'"{node.hex()}"' for node in path).encode()
+    nodes = b'"%b"' % '","'.join(map(bytes.hex, path)).encode() if path else b""
     return b'{"checkpoint":%b,"entry":%b,"path":[%b]%b}' % (checkpoint, body, nodes, salt)
 
 

@@ -62,7 +62,8 @@ def require_host(headers: Mapping[str, str], allowed: frozenset[str]) -> None:
 
 async def send_reply(send: Send, reply: Reply) -> None:
     """An answer as JSON."""
-    await _send(send, reply.status, orjson.dumps(reply.document), reply.headers, b"application/json")
+    content = orjson.dumps(reply.document) if reply.content is None else reply.content
+    await _send(send, reply.status, content, reply.headers, b"application/json")
 
 
 async def send_fault(send: Send, fault: Fault) -> None:

@@ -7,10 +7,10 @@ import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.ledger import Act, Answer, Intended, LedgerUnavailable, Look, Settled, State
 from gateway.storage.cluster import Cluster

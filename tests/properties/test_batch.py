@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from dataclasses import replace as moved
 from typing import Any
 from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway import encoding
 from gateway.ledger import (
@@ -69,7 +71,7 @@ class Store:
     def take(self, sent: Sequence[Act]) -> list[Any]:
         batch = decide(self.snapshot(), sent, _run)
         for claim, row in batch.changed.items():
-            self.calls[claim] = replace(row, made_from=None, sent_again=None)
+            self.calls[claim] = moved(row, made_from=None, sent_again=None)
         for key, delta in batch.budgets.items():
             assert delta.is_new == (key not in self.budgets)
             reserved, spent = self.budgets.get(key, (0, 0))

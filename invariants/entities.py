@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from invariants.errors import Unreadable
@@ -199,3 +200,48 @@ def _ancestors(uid: Uid, parents: Mapping[Uid, tuple[Uid, ...]]) -> frozenset[Ui
             found.add(each)
             pending.extend(parents.get(each, ()))
     return frozenset(found)
+
+
+def documents(known: Store, schema: Schema) -> list[dict[str, Any]]:
+    """A store in Cedar's entity JSON, without what the schema brings. Ancestors that may be parents are."""
+    found: list[dict[str, Any]] = []
+    for uid, entity in known.items():
+        kind = schema.kinds.get(uid.type)
+        if kind is None or kind.choices is not None:
+            continue
+        document: dict[str, Any] = {
+            "uid": {"type": uid.type, "id": uid.id},
+            "attrs": {name: written(each) for name, each in entity.attributes.items()},
+            "parents": [{"type": up.type, "id": up.id} for up in entity.ancestors if up.type in kind.parents],
+        }
+        if entity.tags:
+            document["tags"] = {key: written(each) for key, each in entity.tags.items()}
+        found.append(document)
+    return found
+
+
+def written(given: Value) -> Any:
+    """A value in Cedar's JSON."""
+    match given:
+        case bool() | int() | str():
+            return given
+        case Uid():
+            return {"__entity": {"type": given.type, "id": given.id}}
+        case SetValue():
+            return [written(each) for each in given.elements]
+        case dict():
+            return {name: written(each) for name, each in given.items()}
+        case Decimal(number=number):
+            sign, size = "-" if number < 0 else "", abs(number)
+            return _called("decimal", f"{sign}{size // 10_000}.{size % 10_000:04}")
+        case Duration(number=number):
+            return _called("duration", f"{number}ms")
+        case Datetime(number=number):
+            start, length = _called("datetime", "1970-01-01"), _called("duration", f"{number}ms")
+            return {"__extn": {"fn": "offset", "args": [start, length]}}
+        case Address(is_v6=is_v6, number=number, prefix=prefix):
+            return _called("ip", f"{IPv6Address(number) if is_v6 else IPv4Address(number)}/{prefix}")
+
+
+def _called(name: str, argument: str) -> dict[str, Any]:
+    return {"__extn": {"fn": name, "arg": argument}}

@@ -8,6 +8,7 @@ truthy: they are compared here and leave as an enum.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -15,12 +16,13 @@ import z3
 
 from invariants import smtlib
 from invariants.answers import Verdict
-from invariants.terms import Op, Pattern, Sort, Term, graph
+from invariants.terms import Op, Pattern, Sort, Term, Value, graph
 
 __all__ = ["SOLVER_VERSION", "Solver", "Verdict", "limit_memory"]
 
 SOLVER_VERSION = f"z3 {z3.get_version_string()}"
 
+_ESCAPE = re.compile(r"\\u\{([0-9a-fA-F]+)\}")
 _BINARY: Mapping[Op, Callable[[Any, Any], Any]] = {
     Op.EQUAL: operator.eq,
     Op.LESS_EQUAL: operator.le,
@@ -77,6 +79,21 @@ class Solver:
     def values(self) -> dict[int, int]:
         """The assignment of the last satisfiable check by symbol number. Symbols that do not matter are 0."""
         return {number: self._number(sort, symbol) for number, (sort, symbol) in self._symbols.items()}
+
+    def model(self, roots: Iterable[Term]) -> dict[int, Value]:
+        """The last satisfiable check's value of every term below `roots`, by the term's number."""
+        return {term.number: self._value(term) for term in graph(roots)}
+
+    def _value(self, term: Term) -> Value:
+        value = self._model.eval(self._expression(term), model_completion=True)
+        match term.sort:
+            case Sort.BOOL:
+                return int(z3.is_true(value))
+            case Sort.TEXT:
+                # Z3 answers with escapes, a backslash of the text itself among them.
+                return _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), value.as_string())
+            case _:
+                return int(value.as_long())
 
     def _number(self, sort: Sort, symbol: Any) -> int:
         if sort is Sort.TEXT:

@@ -11,7 +11,17 @@ from typing import Any
 
 import cedarpy
 
-from invariants import cvc5_backend, encodings, entities, evaluation, schema_text, smtlib, z3_backend
+from invariants import (
+    compiler,
+    cvc5_backend,
+    encodings,
+    entities,
+    evaluation,
+    schema_text,
+    smtlib,
+    witnesses,
+    z3_backend,
+)
 from invariants.answers import Verdict
 from invariants.encodings import Answer, Encoding
 from invariants.entities import Request, Store
@@ -114,6 +124,36 @@ def obligations(given: Situation) -> Iterator[tuple[Term, ...]]:
         facts = encoding.facts(given.request, given.store, other)
         yield facts
         yield (*facts, other)
+
+
+def witnessed(given: Situation, name: str) -> Iterator[tuple[str, Situation]]:
+    """For each thing that one policy can make of a request, by the solver: a request and a store where it does."""
+    encoding = encodings.encode({name: given.policies[name]}, given.schema, given.kind)
+    universe, outcome = encoding.universe, encoding.outcomes[name]
+    is_satisfied = compiler.satisfied(outcome, universe)
+    claims = {
+        "satisfied": is_satisfied,
+        "erring": universe.terms.negation(outcome.ok),
+        "neither": universe.terms.both(outcome.ok, universe.terms.negation(is_satisfied)),
+    }
+    for what, claim in claims.items():
+        roots = (*encoding.axioms, claim)
+        solver = z3_backend.Solver(roots, RESOURCES)
+        if solver.check() is Verdict.SATISFIABLE:
+            request, store = witnesses.witness(universe, roots, solver.model(roots))
+            asked = {
+                **{
+                    part: {"type": uid.type, "id": uid.id}
+                    for part, uid in (
+                        ("principal", request.principal),
+                        ("action", request.action),
+                        ("resource", request.resource),
+                    )
+                },
+                "context": entities.written(dict(request.context)),
+            }
+            documents = entities.documents(store, given.schema)
+            yield what, situation(given.schema_text, given.policies_text, documents, asked)
 
 
 def by_both_solvers(assertions: tuple[Term, ...]) -> tuple[Verdict, Verdict]:

@@ -78,6 +78,25 @@ def test_every_meaning_gives_the_engines_answer(seed: int) -> None:
         reject()
 
 
+@settings(max_examples=80, deadline=None)
+@given(SEEDS)
+def test_whatever_the_solver_finds_is_so(seed: int) -> None:
+    """
+    A model becomes a request and entities that fit the schema, and there the engine answers what the solver said.
+    """
+    situation = meanings.drawn(seed)
+    for name in situation.policies:
+        try:
+            found = list(meanings.witnessed(situation, name))
+        except Unsupported:
+            reject()
+        assert found
+        for what, witness in found:
+            answer = meanings.by_closures(witness)
+            assert (name in answer.satisfied, name in answer.erring) == (what == "satisfied", what == "erring")
+            assert meanings.decided(witness, answer) == meanings.by_engine(witness)
+
+
 @settings(max_examples=60, deadline=None)
 @given(SEEDS)
 def test_both_solvers_read_one_script_alike(seed: int) -> None:

@@ -43,6 +43,9 @@ faults: set-up-dev ## kill -9 around every stage, again and again; prints a tabl
 corpus: set-up-dev ## published Cedar cases against engine, closures and solver (CORPUS=FILE for another archive)
 	@$(PYTHON) -m tests.load.corpus $(CORPUS)
 
+differential: set-up-dev ## random Cedar: engine, closures, both solvers, until 10,000 obligations are settled
+	@$(PYTHON) -m tests.load.differential
+
 lock: ## resolve requirements/*.in anew (needs uv)
 	@for lock in run dev; do uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 		--python-version 3.11 requirements/$$lock.in -o requirements/$$lock.txt || exit 1; done

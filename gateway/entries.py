@@ -24,6 +24,9 @@ def intent(cleared: Clearance, packet: Mapping[str, Any]) -> Draft:
     """INTENT: durable before any effect. The payload is the action packet."""
     attempt, ruling = cleared.attempt, cleared.ruling
     approvals = [approval_text(each) for each in cleared.gathered.approvals.ids]
+    held = attempt.held
+    # Of a call that was not done: nothing else would name that entry any more.
+    after = {"after": held.outcome_seq} if held is not None and held.outcome_seq is not None else {}
     return _about(
         attempt,
         "INTENT",
@@ -35,6 +38,7 @@ def intent(cleared: Clearance, packet: Mapping[str, Any]) -> Draft:
             "approvals": approvals,
             "effect": attempt.text,
             "state": _EXECUTING,
+            **after,
         },
         packet,
     )

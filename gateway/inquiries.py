@@ -27,6 +27,7 @@ from gateway.storage.records import Records
 
 POLL_SECONDS = 0.2  # Approvals arrive at the pace of people.
 WAITING_MAX = 32  # Waiting reads the database; beyond so many at once the answer comes without waiting.
+_TELLING = ("REFUSED", "READ", "DRY_RUN")
 _MOVING = (State.PARKED, State.EXECUTING, State.IN_DOUBT)
 
 
@@ -55,8 +56,11 @@ class Inquiries:
             raise NotFound("unknown_call", "no call of this tenant")
         entries = [orjson.loads(each.body) for each in placed]
         if row is None:
-            _require_visible(principal, str(entries[-1].get("principal", "")))
-            return Reply(status=200, document=await self._refused(tenant, call_id, placed[-1], entries))
+            # What was said of the call later, feedback, says neither whose it was nor what became of it.
+            telling = [place for place, entry in enumerate(entries) if entry["kind"] in _TELLING] or [-1]
+            told, entry = placed[telling[-1]], entries[telling[-1]]
+            _require_visible(principal, str(entry.get("principal", "")))
+            return Reply(status=200, document=await self._without_row(tenant, call_id, told, entry, entries))
         return Reply(status=200, document=await self._document(principal, row, placed, entries))
 
     async def calls(self, principal: Principal, *, state: str | None, before_ms: int | None) -> Reply:
@@ -114,23 +118,37 @@ class Inquiries:
         ]
         return {**document, "status": row.state.value, "receipt": receipt(placed[-1])}
 
-    async def _refused(
-        self, tenant: str, call_id: UUID, placed: Placed, entries: Sequence[dict[str, Any]]
+    async def _without_row(
+        self, tenant: str, call_id: UUID, told: Placed, entry: dict[str, Any], entries: Sequence[dict[str, Any]]
     ) -> dict[str, Any]:
-        last = entries[-1]
-        packet = await self._records.payload(tenant, placed.seq) or {}
+        """A refused call, a read or a dry run, from its entry."""
+        packet = await self._records.payload(tenant, told.seq) or {}
+        verdict = str(entry.get("verdict", ""))
+        rules = [dict(zip(("engine", "id"), str(rule).split(":", 1), strict=False)) for rule in entry.get("rules", [])]
         return {
             "call": call_text(call_id),
-            "status": last.get("state", State.REFUSED.value),
-            "tool": last.get("tool", ""),
-            "principal": last.get("principal", ""),
-            "reason": last.get("reason", ""),
-            "rules": packet.get("decision", {}).get("rules", []),
-            "invariant_checks": packet.get("checks", []),
-            "entry": placed.seq,
-            "entries": [{"seq": entry["seq"], "kind": entry["kind"], "at_ms": entry["at_ms"]} for entry in entries],
-            "receipt": receipt(placed),
+            "status": _status_of(entry),
+            "verdict": verdict,
+            "tool": entry.get("tool", ""),
+            "principal": entry.get("principal", ""),
+            "reason": entry.get("reason", ""),
+            "rules": packet.get("decision", {}).get("rules", rules),
+            "invariant_checks": packet.get("checks", entry.get("checks", [])),
+            "entry": told.seq,
+            "entries": [{"seq": each["seq"], "kind": each["kind"], "at_ms": each["at_ms"]} for each in entries],
+            "receipt": receipt(told),
         }
+
+
+def _status_of(entry: Mapping[str, Any]) -> str:
+    """The state where there is one. A light entry says what was decided and not what was shown."""
+    match entry["kind"]:
+        case "DRY_RUN":
+            return "dry_run"
+        case "READ" if entry.get("verdict") == "permit":
+            return "read"
+        case _:
+            return str(entry.get("state", State.REFUSED.value))
 
 
 def _to_sign(told: Mapping[str, Any], row: FullRow, active: Active) -> dict[str, Any]:

@@ -179,7 +179,11 @@ class Sweeper:
             canonical=row.row.request,
             correlation=row.row.correlation,
             subject={name: entry[name] for name in _SUBJECT if name in entry},
-            reference={name: entry[name] for name in _REFERENCE if name in entry},
+            reference={
+                **{name: entry[name] for name in _REFERENCE if name in entry},
+                # The entry that left the doubt, which nothing else would name any more.
+                **({} if row.outcome_seq is None else {"after": row.outcome_seq}),
+            },
             decision={
                 "decision": {
                     name: decision[name] for name in ("rules", "obligations", "bundle", "revision") if name in decision

@@ -5,7 +5,7 @@ Every function sees the rows of one tenant only (row-level security), so another
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -73,7 +73,12 @@ class Records:
         return self._placed(found[0]) if found else None
 
     async def entries_of(self, tenant: str, call_id: UUID, row: FullRow | None) -> list[Placed]:
-        """Every entry about a call, oldest first."""
+        """
+        Every entry about a call, oldest first.
+
+        Those of an effect are in no index, for the sake of the writer: the call's row names the newest, and each of
+        them the one before it (`after`, `intent`).
+        """
         seqs = [seq for seq in (row.parked_seq, row.intent_seq, row.outcome_seq) if seq is not None] if row else []
         found = await self._rows(
             tenant,
@@ -82,7 +87,18 @@ class Records:
             order by e.seq limit %s""",
             *(tenant, seqs, call_id, LIST_MAX),
         )
-        return [self._placed(each) for each in found]
+        placed = {each.seq: each for each in map(self._placed, found)}
+        named = _named(placed.values())
+        while (missing := sorted(named - placed.keys())) and len(placed) < LIST_MAX:
+            found = await self._rows(
+                tenant, _ENTRY + "and e.seq = any(%s) and e.call_id = %s", tenant, missing, call_id
+            )
+            earlier = {each.seq: each for each in map(self._placed, found)}
+            if not earlier:
+                break
+            placed |= earlier
+            named = _named(earlier.values())
+        return [placed[seq] for seq in sorted(placed)]
 
     async def payload(self, tenant: str, seq: int) -> dict[str, Any] | None:
         """What stands beside an entry; None when it has none or it was erased."""
@@ -208,6 +224,12 @@ class Records:
             "key_id": key_id,
             "signature": signature,
         }
+
+
+def _named(placed: Iterable[Placed]) -> set[int]:
+    """The entries that these name as the ones before them."""
+    bodies = [orjson.loads(each.body) for each in placed]
+    return {body[name] for body in bodies for name in ("after", "intent") if type(body.get(name)) is int}
 
 
 def _hashes(path: bytes) -> Iterator[bytes]:

@@ -157,11 +157,13 @@ def test_tool_that_cannot_be_reached_is_not_done_and_the_key_may_try_again(field
         faults=True,
     )
     up = _revoke(client, field, key)
+    entries = client.get(f"/v1/calls/{down.call}", field.person("operator").token).document["entries"]
 
     assert (down.status, down.reason) == (503, "tool_unreachable")
     assert (without_facts.status, without_facts.reason) == (503, "source_unreachable")
     assert ready == 200
     assert (up.status, up.call) == (200, down.call)
+    assert [entry["kind"] for entry in entries][:4] == ["INTENT", "OUTCOME"] * 2
 
 
 @pytest.mark.parametrize("mode", ["hang_before", "reset_after", "half_answer", "garbage_200", "error_500_after"])

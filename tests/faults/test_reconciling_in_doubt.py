@@ -173,3 +173,17 @@ def test_calls_that_stay_in_doubt_do_not_keep_others_from_being_reconciled(
 
     assert {answer.status for answer in [*mute, late]} == {504}
     assert still == "in_doubt"
+
+
+def test_a_reconciled_call_names_every_entry_of_it(field: Ground, tool: Tool, doubtful: tuple[str, str]) -> None:
+    """
+    Whoever looks the call up finds the outcome in doubt too, not only the intent and what ended the doubt.
+    """
+    _, call = doubtful
+    tool.is_silent = False
+    client, operator = field.client(), field.person("operator").token
+    wait_for(lambda: state(client, field, call) == "executed", "the call stayed in doubt")
+
+    entries = client.get(f"/v1/calls/{call}", operator).document["entries"]
+
+    assert [entry["kind"] for entry in entries] == ["INTENT", "OUTCOME", "RECONCILED"]

@@ -14,6 +14,7 @@ import orjson
 
 from gateway.admission import call_text
 from gateway.attempts import Attempt
+from gateway.clearance import Clearance
 from gateway.errors import Unavailable
 from gateway.execution import Connect
 from gateway.ledger import Append, Draft, Ledger, LedgerUnavailable, Settled, State
@@ -34,8 +35,9 @@ class Confirming:
         self._redactor = redactor
         self._running: set[asyncio.Task[None]] = set()
 
-    def later(self, attempt: Attempt, settled: Settled) -> None:
-        """Confirm an executed call soon, where its contract names a read."""
+    def later(self, cleared: Clearance, settled: Settled) -> None:
+        """Confirm an executed call soon, where its contract names a read; facts are those that it was decided on."""
+        attempt = cleared.attempt
         confirm = attempt.call.tool.contract.confirm
         read = attempt.active.tools.get(confirm.tool) if confirm else None
         if confirm is None or read is None or settled.state is not State.EXECUTED:
@@ -43,7 +45,11 @@ class Confirming:
         if len(self._running) >= RUNNING_MAX:
             log().info("confirmation_skipped", call=attempt.text)
             return
-        known = {"arguments": attempt.call.arguments, "result": orjson.loads(settled.answer).get("result", {})}
+        known = {
+            "arguments": attempt.call.arguments,
+            "facts": {name: reading.values for name, reading in cleared.gathered.facts.items()},
+            "result": orjson.loads(settled.answer).get("result", {}),
+        }
         task = asyncio.get_running_loop().create_task(
             self._confirm(attempt, read, referenced(confirm.arguments, known))
         )

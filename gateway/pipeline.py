@@ -177,7 +177,7 @@ class Pipeline:
             settled = await at.settlement.settle(opened, outcome)
 
             walk.enter("answer")  # (12) Answer.
-            reply = await self._answer(attempt, outcome, settled)
+            reply = await self._answer(cleared, outcome, settled)
             walk.leave()
         except (OutcomeUnknown, NotDone):
             raise
@@ -305,11 +305,12 @@ class Pipeline:
         walk.leave()
         return reply
 
-    async def _answer(self, attempt: Attempt, outcome: Outcome, settled: Settled | None) -> Reply:
+    async def _answer(self, cleared: Clearance, outcome: Outcome, settled: Settled | None) -> Reply:
+        attempt = cleared.attempt
         if settled is None or settled.state is State.IN_DOUBT:
             raise OutcomeUnknown(attempt.text)
         await self._at.governance.took_effect(attempt.call, settled)
-        self._at.confirming.later(attempt, settled)
+        self._at.confirming.later(cleared, settled)
         if settled.state is State.NOT_DONE:
             raise NotDone(attempt.text, entry=settled.placed.seq)
         # The result of an act is known to the ledger, where it ran.

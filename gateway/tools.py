@@ -18,6 +18,7 @@ from invariants.expressions import compile_long
 from policies.schema import TypedSchema
 from tool_registry import shapes
 from tool_registry.contracts import Contract, Effect, FactSource, Kind, Limit
+from tool_registry.soundness import is_reference
 
 _HOUR_MS = 3_600_000
 
@@ -119,7 +120,7 @@ def referenced(wanted: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str,
 
 
 def _looked_up(source: Any, known: Mapping[str, Any]) -> Any:
-    if not isinstance(source, str) or source.split(".")[0] not in known:
+    if not is_reference(source):
         return source
     value: Any = known
     for member in source.split("."):

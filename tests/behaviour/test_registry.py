@@ -152,6 +152,7 @@ def test_any_changed_member_changes_the_digest() -> None:
         (("[agents, operator, commerce]", "[everybody]"), "visible_to.internal"),
         (("internal: [", "secret: [operator]\n  internal: ["), "visible_to.secret"),
         (("arguments.user_id}", "arguments.user}"), "confirm.arguments.user_id"),
+        (("arguments.user_id}", "facts.user.id}"), "confirm.arguments.user_id"),
         (("confirm:", "undo:"), "undo"),
         (("{effect_id}", "{call}"), "status_path"),
         (("path: /operations/issue", "path: /operations/../issue"), "connector.path"),

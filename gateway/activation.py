@@ -77,6 +77,13 @@ class Active:
         except EngineUnavailable as error:
             raise Unavailable("engine_unavailable", "a policy engine gave no answer") from error
 
+    async def decide_fitting(self, question: Question) -> Decision:
+        """As `decide`, for a question that was found to fit when it was gathered."""
+        try:
+            return await self.decider.decide_fitting(question)
+        except EngineUnavailable as error:
+            raise Unavailable("engine_unavailable", "a policy engine gave no answer") from error
+
 
 def proven_actions(
     certificate: Certificate | None, schema: CedarSchema, invariants: CompiledInvariants

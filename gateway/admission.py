@@ -6,6 +6,7 @@ from a database column or sent again by the client.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from gateway.encoding import encode, sha256
+from gateway.encoding import encode
 from gateway.errors import BadRequest, NotFound
 from gateway.identity import Principal
 from gateway.tools import PreparedTool
@@ -86,8 +87,7 @@ def admit(
 
     Raises `NotFound` for a tool that is not registered, `BadRequest` for everything that the contract does not admit.
     """
-    unknown = set(document) - _BODY
-    if unknown:
+    if not document.keys() <= _BODY:
         raise BadRequest("unknown_member", "expected only tool, arguments, reason_code, approvals, edits", status=422)
     name = document.get("tool")
     if not isinstance(name, str):
@@ -112,18 +112,18 @@ def _call(
     key: str | None,
 ) -> Call:
     correlation = _correlation(envelope.correlation)
-    request = {
-        "tenant": principal.tenant,
-        "environment": environment,
-        "actor": principal.reference,
-        "subject": principal.subject or "",
-        "tool": tool.contract.name,
-        "arguments": arguments,
-        "reason_code": reason_code,
-    }
-    whole = {**request, "version": tool.contract.version, "tool_digest": tool.contract.digest}
-    if correlation:
-        whole["correlation"] = correlation
+    tenant, actor, contract = principal.tenant, principal.reference, tool.contract
+    # Canonical bytes, member by member in the order of names. All but arguments and key are names that were checked
+    # when they came in, of letters, digits and marks that JSON does not escape.
+    start = f'{{"actor":"{actor}","arguments":{encode(arguments).decode()}'
+    middle = f'"environment":"{environment}","reason_code":"{reason_code}","subject":"{principal.subject or ""}"'
+    end = f'"tenant":"{tenant}","tool":"{contract.name}"'
+    request = f"{start},{middle},{end}}}".encode()
+    correlated = f'"correlation":"{correlation}",' if correlation else ""
+    whole = (
+        f'{start},{correlated}{middle},{end},"tool_digest":"{contract.digest}","version":{contract.version}}}'.encode()
+    )
+    claim = f'["{tenant}","{environment}","{actor}","{contract.name}",{encode(key or "").decode()}]'.encode()
     return Call(
         principal=principal,
         environment=environment,
@@ -132,12 +132,12 @@ def _call(
         reason_code=reason_code,
         correlation=correlation,
         key=key,
-        approvals=_approvals(document.get("approvals", [])),
+        approvals=_approvals(document["approvals"]) if "approvals" in document else (),
         edits=_call_id(document["edits"]) if "edits" in document else None,
-        canonical=encode(whole),
-        request_digest=sha256(request),
-        digest=sha256(whole),
-        claim=sha256([principal.tenant, environment, principal.reference, tool.contract.name, key or ""]),
+        canonical=whole,
+        request_digest=hashlib.sha256(request).digest(),
+        digest=hashlib.sha256(whole).digest(),
+        claim=hashlib.sha256(claim).digest(),
         is_dry_run=envelope.is_dry_run,
     )
 

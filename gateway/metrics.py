@@ -27,6 +27,7 @@ class Metrics:
         self._answers = Counter(
             "lockgate_answers", "Answers by status and reason", ["status", "reason"], registry=self.registry
         )
+        self._known: dict[tuple[int, str], Counter] = {}
         self._incidents = Counter("lockgate_incidents", "Incidents by kind", ["kind"], registry=self.registry)
         self._reconciled = Counter(
             "lockgate_reconciled", "Outcomes settled by the sweeper", ["state"], registry=self.registry
@@ -38,7 +39,10 @@ class Metrics:
 
     def answered(self, status: int, reason: str) -> None:
         """Count an answer."""
-        self._answers.labels(str(status), reason).inc()
+        counter = self._known.get((status, reason))
+        if counter is None:
+            counter = self._known[status, reason] = self._answers.labels(str(status), reason)
+        counter.inc()
 
     def incident(self, kind: str) -> None:
         """Count something that an operator must look at."""

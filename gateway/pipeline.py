@@ -21,6 +21,7 @@ Nothing before `intend` may touch the world; nothing after it may be forgotten.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -52,11 +53,14 @@ from gateway.replays import Replays
 from gateway.requests import Incoming
 from gateway.roles import RoleBook
 from gateway.settlement import Settlement, open_intent
+from policies.decisions import Decision
 from policies.questions import Question
 
 DECISIONS_MAX = 128  # A ceiling that moves this often within one call is a storm: 503, come back.
 PATIENCE_SECONDS = 2.0  # Amounts in flight settle within a tool's usual time; then a no is a no.
 PAUSE_SECONDS = 0.02
+
+Decide = Callable[[Question], Awaitable[Decision]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +224,7 @@ class Pipeline:
         try:
             walk.enter("gather")  # (5) Gather.
             gathered = await at.gather.question(attempt.call, attempt.active, attempt.presented)
-            ruling = await self._rule(attempt, gathered.question, walk)
+            ruling = await self._rule(attempt, gathered.question, attempt.active.decide_fitting, walk)
             walk.enter("clear")  # (8) Clear.
             cleared = await clear(attempt, gathered, ruling, rule=lambda question: self._rule_again(attempt, question))
             walk.leave()
@@ -237,10 +241,10 @@ class Pipeline:
             case Refusal():
                 raise await at.refusals.refuse(attempt, gathered, cleared)
 
-    async def _rule(self, attempt: Attempt, question: Question, walk: Walk) -> Ruling:
+    async def _rule(self, attempt: Attempt, question: Question, decide: Decide, walk: Walk) -> Ruling:
         active = attempt.active
         walk.enter("decide")  # (6) Decide.
-        decision = await active.decide(question)
+        decision = await decide(question)
         walk.enter("check")  # (7) Check, also when the engines denied: the refusal shows both.
         ruling = ruled(decision, active.invariants.evaluate(question))
         walk.leave()
@@ -250,7 +254,7 @@ class Pipeline:
 
     async def _rule_again(self, attempt: Attempt, question: Question) -> Ruling:
         """Beside the line: for approvals that a call would need, and for replays."""
-        return await self._rule(attempt, question, self._at.looks.walk())
+        return await self._rule(attempt, question, attempt.active.decide, self._at.looks.walk())
 
     async def _intend(self, attempt: Attempt, cleared: Clearance) -> Intended | Moved:
         at = self._at
@@ -293,7 +297,7 @@ class Pipeline:
         at, walk = self._at, self._at.looks.walk()
         attempt = attempts.begin(call, active, call_id=at.randomness.uuid(), call_salt=at.randomness.bytes(16))
         gathered = await at.gather.question(call, active, None)
-        ruling = await self._rule(attempt, gathered.question, walk)
+        ruling = await self._rule(attempt, gathered.question, active.decide_fitting, walk)
         cleared = await clear(attempt, gathered, ruling, rule=lambda question: self._rule_again(attempt, question))
         at.lights.note(entries.looked(attempt, ruling))
         if call.is_dry_run:

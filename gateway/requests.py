@@ -29,7 +29,9 @@ class Incoming:
 
     def envelope(self) -> Envelope:
         """What came beside the body."""
-        preferences = {each.strip().lower() for each in self.headers.get("prefer", "").split(",")}
+        preferences = (
+            {each.strip().lower() for each in self.headers["prefer"].split(",")} if "prefer" in self.headers else ()
+        )
         return Envelope(
             key=self.headers.get("idempotency-key"),
             correlation=self.headers.get("x-correlation-id"),

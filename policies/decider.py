@@ -50,6 +50,10 @@ class Decider:
         """
         if misfit(question, self.schema.typed) is not None:
             return _unasked("misfit")
+        return await self.decide_fitting(question)
+
+    async def decide_fitting(self, question: Question) -> Decision:
+        """As `decide`, for a question that `misfit` has found to fit this schema already."""
         projector = self._projectors.get(question.action)
         if projector is None:
             return join(self.engine.decide(question), None)

@@ -15,6 +15,9 @@ from gateway.errors import BadRequest
 
 HEAD_BYTES_MAX = 32 * 1024  # Room for the longest token, and for what proxies add.
 
+WHOLE = "lockgate.whole"
+"""In a scope: all of the request has arrived, and nobody need watch the clock while reading it."""
+
 
 class Connection(HttpToolsProtocol):
     """Counts the head of each request while it arrives."""
@@ -67,6 +70,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The next byte belongs to the next head."""
         self._is_head, self._went_on = True, True
+        self.scope[WHOLE] = True  # type: ignore[literal-required]  # ours, beside ASGI's
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

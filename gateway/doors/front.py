@@ -12,6 +12,7 @@ from typing import Any
 from gateway.activation import SYSTEM
 from gateway.admission import correlation_shown
 from gateway.answers import Reply
+from gateway.doors.connections import WHOLE
 from gateway.doors.messages import (
     Receive,
     Scope,
@@ -25,7 +26,7 @@ from gateway.doors.messages import (
 from gateway.entries import note
 from gateway.errors import Fault, Unavailable
 from gateway.lights import Lights
-from gateway.logs import log
+from gateway.logs import log, log_call
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.requests import Incoming, single_headers
@@ -47,11 +48,11 @@ class CallDoor:
         self._seconds_max = settings.body_seconds_max
         self._room = settings.calls_in_flight_max
         self._inside = 0
+        metrics.in_flight.set_function(lambda: self._inside)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call."""
         self._inside += 1
-        self._metrics.in_flight.set(self._inside)
         incoming = Incoming(headers={}, body=_no_body)
         try:
             reply = await self._take(scope, receive, incoming)
@@ -76,9 +77,10 @@ class CallDoor:
         if self._inside > self._room:
             raise Unavailable("overloaded", "too many calls at once")
 
-        async def read() -> bytes:
+        def read() -> Awaitable[bytes]:
             require_json(headers)
-            return await body(headers, receive, bytes_max=self._bytes_max, seconds_max=self._seconds_max)
+            seconds_max = None if scope.get(WHOLE) else self._seconds_max
+            return body(headers, receive, bytes_max=self._bytes_max, seconds_max=seconds_max)
 
         incoming.body = read
         return await self._pipeline.call(incoming)
@@ -101,13 +103,8 @@ class CallDoor:
 
 def _log(status: int, reason: str, document: Mapping[str, Any], incoming: Incoming) -> None:
     """One line per call, by which its correlation id is found in the log."""
-    log().info(
-        "call_answered",
-        status=status,
-        reason=reason,
-        call=document.get("call", ""),
-        correlation_id=correlation_shown(incoming.headers.get("x-correlation-id")),
-    )
+    correlation = incoming.headers.get("x-correlation-id")
+    log_call(status, reason, document.get("call", ""), correlation_shown(correlation) if correlation else "")
 
 
 async def _no_body() -> bytes:

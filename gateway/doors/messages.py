@@ -22,9 +22,9 @@ _ALWAYS = (
 )
 
 
-async def body(headers: Mapping[str, str], receive: Receive, *, bytes_max: int, seconds_max: float) -> bytes:
+async def body(headers: Mapping[str, str], receive: Receive, *, bytes_max: int, seconds_max: float | None) -> bytes:
     """
-    The whole body, counted while it is read.
+    The whole body, counted while it is read. No `seconds_max` for one that has arrived.
 
     Raises `BadRequest`: 413 above the limit, 415 for any encoding, 408 for one that takes too long.
     """
@@ -33,6 +33,8 @@ async def body(headers: Mapping[str, str], receive: Receive, *, bytes_max: int, 
         raise BadRequest("length_malformed", "Content-Length must be a number")
     if length is not None and int(length) > bytes_max:
         raise _too_large(bytes_max)
+    if seconds_max is None:
+        return await _read(receive, bytes_max)
     try:
         async with asyncio.timeout(seconds_max):
             return await _read(receive, bytes_max)
@@ -42,6 +44,8 @@ async def body(headers: Mapping[str, str], receive: Receive, *, bytes_max: int, 
 
 def require_json(headers: Mapping[str, str]) -> None:
     """Raises `BadRequest` (415) for another media type, charset or any content encoding."""
+    if headers.get("content-type") == "application/json" and "content-encoding" not in headers:
+        return
     media, _, parameters = headers.get("content-type", "").partition(";")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if media.strip().lower() != "application/json" or charset not in ("", "utf-8"):
@@ -53,6 +57,8 @@ def require_json(headers: Mapping[str, str]) -> None:
 def require_host(headers: Mapping[str, str], allowed: frozenset[str]) -> None:
     """Raises `BadRequest`: 400 for no or a malformed Host, 421 for one that is not ours (RFC 9110 §7.4)."""
     host = headers.get("host", "")
+    if host in allowed:
+        return
     name, colon, port = host.rpartition(":") if host.count(":") == 1 else (host, "", "")
     if not name or (colon and not (port.isascii() and port.isdigit())) or set(name) & set("/?#@\\ "):
         raise BadRequest("host_malformed", "expected one Host header with a name and a port")
@@ -74,7 +80,8 @@ async def send_fault(send: Send, fault: Fault) -> None:
 
 async def _send(send: Send, status: int, content: bytes, headers: Mapping[str, str], media: bytes) -> None:
     pairs = [(b"content-type", media), (b"content-length", b"%d" % len(content)), *_ALWAYS]
-    pairs += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    if headers:
+        pairs += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": content})
 
@@ -84,6 +91,8 @@ async def _read(receive: Receive, bytes_max: int) -> bytes:
     count = 0
     while True:
         message = await receive()
+        if message.get("more_body") is False and not chunks and len(message["body"]) <= bytes_max:
+            return message["body"]  # type: ignore[no-any-return]  # as ASGI has it
         if message["type"] == "http.disconnect":
             raise BadRequest("body_incomplete", "the body ended early")
         chunk = message.get("body", b"")

@@ -16,6 +16,7 @@ from invariants import extensions
 from invariants.errors import Unsupported
 from invariants.evaluation import pattern_of, uid_of
 from invariants.extensions import BITS_V4, BITS_V6, CONSTRUCTORS, DAY_MS, LOOPBACK, MULTICAST, UNIT_MS
+from invariants.schemas import EntityType
 from invariants.terms import BeyondSolvers, Op, Term
 from invariants.universe import Universe
 from invariants.values import (
@@ -422,7 +423,7 @@ class _Compiler:
                 return Outcome(terms.conjunction(ok), universe.sure(Bool(terms.disjunction(found))))
             case Unlisted():
                 found_any = universe.below_any(entity, target)
-                if type(target.element).__name__ == "EntityType":
+                if isinstance(target.element, EntityType):
                     return self._truth(found_any)
                 return Outcome(universe.is_empty(target), universe.sure(Bool(terms.false)))
             case _:

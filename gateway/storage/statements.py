@@ -2,7 +2,8 @@
 
 Names are qualified, because a temporary table would shadow a bare one. A batch is one statement: `write` joins the
 parts that it needs, so that a batch of settlements does not pay for the columns of an intent. Inserts speak for
-themselves (a lost row raises); updates return their count, which the writer compares.
+themselves (a lost row raises); updates return their count, which the writer compares. Its arrays are unnested in the
+select list, side by side: in `from`, each of them would first be stored as a table.
 """
 
 from __future__ import annotations
@@ -124,9 +125,11 @@ class _Text:
 _PARTS = {
     Part.LOG: _Text(
         """
-log as materialized (select * from unnest({0}::text[], {1}::bigint[], {2}::text[], {3}::uuid[], {4}::text[],
-    {5}::bytea[], {6}::bytea[], {7}::bytea[], {8}::bigint[], {9}::bytea[], {10}::bytea[], {11}::text[])
-  as u(tenant, seq, kind, call_id, correlation, body, leaf, path, checkpoint, salt, payload, subject)),
+log as materialized (
+  select unnest({0}::text[]) as tenant, unnest({1}::bigint[]) as seq, unnest({2}::text[]) as kind,
+    unnest({3}::uuid[]) as call_id, unnest({4}::text[]) as correlation, unnest({5}::bytea[]) as body,
+    unnest({6}::bytea[]) as leaf, unnest({7}::bytea[]) as path, unnest({8}::bigint[]) as checkpoint,
+    unnest({9}::bytea[]) as salt, unnest({10}::bytea[]) as payload, unnest({11}::text[]) as subject),
 entries_new as (
   insert into lockgate.entries (tenant, seq, kind, call_id, correlation, body, leaf, path, checkpoint)
   select tenant, seq, kind, call_id, correlation, body, leaf, path, checkpoint from log),
@@ -135,11 +138,12 @@ payloads_new as (
   select tenant, seq, salt, payload, subject from log where payload is not null),
 checkpoints_new as (
   insert into lockgate.checkpoints (tenant, size, at_ms, root, key_id, signature)
-  select * from unnest({12}::text[], {13}::bigint[], {14}::bigint[], {15}::bytea[], {16}::text[], {17}::text[])),
+  select unnest({12}::text[]), unnest({13}::bigint[]), unnest({14}::bigint[]), unnest({15}::bytea[]),
+    unnest({16}::text[]), unnest({17}::text[])),
 heads_moved as (
   update lockgate.heads h set size = u.size, hash = u.hash, frontier = u.frontier
-  from unnest({12}::text[], {18}::bigint[], {13}::bigint[], {19}::bytea[], {20}::bytea[])
-    as u(tenant, was, size, hash, frontier)
+  from (select unnest({12}::text[]) as tenant, unnest({18}::bigint[]) as was, unnest({13}::bigint[]) as size,
+    unnest({19}::bytea[]) as hash, unnest({20}::bytea[]) as frontier) u
   where h.tenant = u.tenant and h.size = u.was returning 1)""",
         21,
         "heads_moved",
@@ -150,10 +154,11 @@ calls_new as (
   insert into lockgate.calls (claim, tenant, call_id, principal, tool, request_digest, request, call_salt, correlation,
     requester, state, fence, lease_until, intent_seq, outcome_seq, parked_seq, status, answer, reservations, expires_at,
     keep_until, created_at)
-  select u.*, clock_timestamp() from unnest({0}::bytea[], {1}::text[], {2}::uuid[], {3}::text[], {4}::text[],
-    {5}::bytea[], {6}::bytea[], {7}::bytea[], {8}::text[], {9}::bytea[], {10}::text[], {11}::integer[],
-    {12}::timestamptz[], {13}::bigint[], {14}::bigint[], {15}::bigint[], {16}::integer[], {17}::bytea[], {18}::bytea[],
-    {19}::timestamptz[], {20}::timestamptz[]) as u)""",
+  select unnest({0}::bytea[]), unnest({1}::text[]), unnest({2}::uuid[]), unnest({3}::text[]), unnest({4}::text[]),
+    unnest({5}::bytea[]), unnest({6}::bytea[]), unnest({7}::bytea[]), unnest({8}::text[]), unnest({9}::bytea[]),
+    unnest({10}::text[]), unnest({11}::integer[]), unnest({12}::timestamptz[]), unnest({13}::bigint[]),
+    unnest({14}::bigint[]), unnest({15}::bigint[]), unnest({16}::integer[]), unnest({17}::bytea[]),
+    unnest({18}::bytea[]), unnest({19}::timestamptz[]), unnest({20}::timestamptz[]), clock_timestamp())""",
         21,
     ),
     Part.CALLS_MOVED: _Text(
@@ -164,11 +169,13 @@ calls_moved as (
     parked_seq = coalesce(u.parked_seq, c.parked_seq), status = u.status, answer = u.answer,
     reservations = u.reservations, expires_at = coalesce(u.expires_at, c.expires_at),
     request = coalesce(u.request, c.request), correlation = coalesce(u.correlation, c.correlation)
-  from unnest({0}::bytea[], {1}::text[], {2}::integer[], {3}::text[], {4}::integer[], {5}::timestamptz[], {6}::bigint[],
-    {7}::bigint[], {8}::bigint[], {9}::integer[], {10}::bytea[], {11}::bytea[], {12}::timestamptz[], {13}::bytea[],
-    {14}::text[])
-    as u(claim, was_state, was_fence, state, fence, lease_until, intent_seq, outcome_seq, parked_seq, status, answer,
-      reservations, expires_at, request, correlation)
+  from (
+    select unnest({0}::bytea[]) as claim, unnest({1}::text[]) as was_state, unnest({2}::integer[]) as was_fence,
+      unnest({3}::text[]) as state, unnest({4}::integer[]) as fence, unnest({5}::timestamptz[]) as lease_until,
+      unnest({6}::bigint[]) as intent_seq, unnest({7}::bigint[]) as outcome_seq, unnest({8}::bigint[]) as parked_seq,
+      unnest({9}::integer[]) as status, unnest({10}::bytea[]) as answer, unnest({11}::bytea[]) as reservations,
+      unnest({12}::timestamptz[]) as expires_at, unnest({13}::bytea[]) as request,
+      unnest({14}::text[]) as correlation) u
   where c.claim = u.claim and c.state = u.was_state and c.fence = u.was_fence returning 1)""",
         15,
         "calls_moved",
@@ -177,14 +184,15 @@ calls_moved as (
         """
 budgets_new as (
   insert into lockgate.budgets (key, tenant, name, reserved, spent)
-  select * from unnest({0}::bytea[], {1}::text[], {2}::text[], {3}::bigint[], {4}::bigint[]))""",
+  select unnest({0}::bytea[]), unnest({1}::text[]), unnest({2}::text[]), unnest({3}::bigint[]),
+    unnest({4}::bigint[]))""",
         5,
     ),
     Part.BUDGETS_MOVED: _Text(
         """
 budgets_moved as (
   update lockgate.budgets b set reserved = b.reserved + u.reserved, spent = b.spent + u.spent
-  from unnest({0}::bytea[], {1}::bigint[], {2}::bigint[]) as u(key, reserved, spent)
+  from (select unnest({0}::bytea[]) as key, unnest({1}::bigint[]) as reserved, unnest({2}::bigint[]) as spent) u
   where b.key = u.key returning 1)""",
         3,
         "budgets_moved",
@@ -194,8 +202,9 @@ budgets_moved as (
 holds_new as (
   insert into lockgate.holds as h (call_id, key, tenant, amount, state, settled_at)
   select u.call_id, u.key, u.tenant, u.amount, u.state, case when u.state <> 'reserved' then clock_timestamp() end
-  from unnest({0}::uuid[], {1}::bytea[], {2}::text[], {3}::bigint[], {4}::text[])
-    as u(call_id, key, tenant, amount, state)
+  from (
+    select unnest({0}::uuid[]) as call_id, unnest({1}::bytea[]) as key, unnest({2}::text[]) as tenant,
+      unnest({3}::bigint[]) as amount, unnest({4}::text[]) as state) u
   on conflict (call_id, key) do update
     set amount = excluded.amount, state = excluded.state, settled_at = excluded.settled_at)""",
         5,
@@ -204,7 +213,7 @@ holds_new as (
         """
 holds_settled as (
   update lockgate.holds h set state = u.state, settled_at = clock_timestamp()
-  from unnest({0}::uuid[], {1}::bytea[], {2}::text[]) as u(call_id, key, state)
+  from (select unnest({0}::uuid[]) as call_id, unnest({1}::bytea[]) as key, unnest({2}::text[]) as state) u
   where h.call_id = u.call_id and h.key = u.key and h.state = 'reserved' returning 1)""",
         3,
         "holds_settled",
@@ -213,7 +222,7 @@ holds_settled as (
         """
 uses_new as (
   insert into lockgate.approval_uses (approval_id, tenant, call_id, seq)
-  select * from unnest({0}::uuid[], {1}::text[], {2}::uuid[], {3}::bigint[]))""",
+  select unnest({0}::uuid[]), unnest({1}::text[]), unnest({2}::uuid[]), unnest({3}::bigint[]))""",
         4,
     ),
 }

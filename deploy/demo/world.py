@@ -135,7 +135,7 @@ class World:
         if crash:
             environment["LOCKGATE_TEST_CRASH"] = crash
         with log.open("ab") as file:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - this interpreter, and a module that tests and bench name
                 [sys.executable, "-m", *program],
                 cwd=ROOT,
                 env=environment,

@@ -30,8 +30,8 @@ nodes = pst
 _LEXEME = re.compile(
     r'//[^\n]*|"(?:[^"\\]|\\.)*"|[A-Za-z_][A-Za-z0-9_]*|\|\||&&|==|!=|<=|>=|::|[^\sA-Za-z_]', re.DOTALL
 )
-# The engine's parser is recursive: deep text ends the whole process, from some 200 levels on in a thread with a stack of
-# 2 MiB. It gives nodes for no more than 100 levels anyhow; here brackets that group nothing are levels too.
+# The engine's parser is recursive: deep text ends the whole process, from some 200 levels on in a thread whose stack
+# has 2 MiB. It gives nodes for no more than 100 levels anyhow; here brackets that group nothing are levels too.
 _LEVELS_MAX = 100
 _LOOSEST_FIRST = (
     {"if"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 
@@ -20,6 +21,9 @@ from gateway.storage.journal import LogOfAnother, LogSetBack
 from gateway.storage.places import UnfitPlace
 from gateway.storage.startup import UnsafeDatabase
 
+# What a call leaves behind goes with its last reference. The collector, which looks for cycles, need not look at what
+# lives as long as the process, nor after every few hundred values: it took a tenth of a call's time.
+YOUNG_MAX = 20_000
 STOP_SECONDS = 20  # What is in flight is answered; deadlines are shorter than this.
 _REFUSED = (
     Misconfigured,
@@ -70,6 +74,9 @@ async def serve(settings: Settings) -> None:
             await asyncio.sleep(0.01)
         if server.started:
             port = server.servers[0].sockets[0].getsockname()[1]
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(YOUNG_MAX)
             log().info("gateway_started", host=settings.host, port=port, environment=settings.environment)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, _end, server)

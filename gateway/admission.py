@@ -15,6 +15,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from gateway.encoding import encode
+from gateway.encoding import parse as parse_strictly
 from gateway.errors import BadRequest, NotFound
 from gateway.identity import Principal
 from gateway.tools import PreparedTool
@@ -64,7 +65,7 @@ def parse(raw: bytes) -> Mapping[str, Any]:
     Raises `BadRequest`: 400 for bytes that are no unambiguous JSON, 422 for text or names outside the profile.
     """
     try:
-        document = canonical.parse(raw)
+        document = parse_strictly(raw)
     except canonical.Malformed as error:
         raise BadRequest("malformed_json", str(error)) from error
     except canonical.OutsideProfile as error:

@@ -21,6 +21,9 @@ _KEYS_MAX = 4096
 _DEPTH_SURE = 32
 """Within the depth that `canonical` admits; deeper values are its business."""
 
+_NEVER = -(2**40)
+"""No document has as many members, so adding to it never gives a count."""
+
 _good_keys: set[str] = set()
 """Keys of the profile that were met already: nearly every key of a running gateway."""
 
@@ -42,6 +45,43 @@ def encode_own(value: Any) -> bytes:
     """As `encode`, for what this program put together itself: kinds and keys are not looked at again."""
     data = orjson.dumps(value, option=_OPTIONS)
     return data if data.isascii() and b"\\u0000" not in data else canonical.encode(value)
+
+
+def parse(raw: bytes) -> canonical.Value:
+    """
+    As `canonical.parse`, refusals included (property test), at a third of the price for what clients send.
+
+    orjson keeps the last of two members with one name. In text without escapes each member has one colon, so where
+    there are as many members as colons, none was dropped; everything else, and every doubt, takes the slow way.
+    """
+    if raw.isascii() and b"\\" not in raw and b"-0" not in raw and raw.count(b"{") + raw.count(b"[") <= _DEPTH_SURE:
+        try:
+            value: canonical.Value = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            return canonical.parse(raw)  # It knows what to call the fault.
+        if _members(value) == raw.count(b":"):
+            return value
+    return canonical.parse(raw)
+
+
+def _members(value: Any) -> int:
+    """How many members all objects in `value` have; less than none where a key or number is outside the profile."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return 0
+    if kind is int:
+        return 0 if -canonical.INTEGER_MAX <= value <= canonical.INTEGER_MAX else _NEVER
+    if kind is list:
+        return sum(map(_members, value))
+    if kind is not dict:
+        return _NEVER
+    count = len(value)
+    for key, item in value.items():
+        if key not in _good_keys and not _is_good(key):
+            return _NEVER
+        if type(item) is not str:
+            count += _members(item)
+    return count
 
 
 def _is_plain(value: Any, depth_left: int) -> bool:

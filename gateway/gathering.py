@@ -21,7 +21,7 @@ from gateway.errors import Denied
 from gateway.facts import FactReader, Reading
 from gateway.identity import PrincipalKind
 from gateway.ledger import Budget, InFlight, Ledger, Look, Seen
-from gateway.tools import PreparedFact, PreparedLimit, PreparedTool
+from gateway.tools import Expression, PreparedFact, PreparedLimit, PreparedTool
 from invariants.errors import EvaluationError
 from policies.fitting import misfit
 from policies.questions import Entity, Question, approval_counts
@@ -62,7 +62,7 @@ class Gather:
         """
         now_ms = self._clock.now_ms()
         facts = await self._read_facts(call, now_ms)
-        counters = [_Counter.of(call, limit, facts, now_ms) for limit in call.tool.limits if _applies(limit, call)]
+        counters = _counters(call, facts, now_ms)
         seen = await self._look(call, counters)
         approvals = verify(call, presented, seen.approvals, facts=facts, now_ms=now_ms)
         readings = _readings(counters, seen)
@@ -111,8 +111,8 @@ class Gather:
         return await self._ledger.look(
             Look(
                 tenant=call.principal.tenant,
-                budgets=tuple(each.key for each in counters if each.since_ms is None),
-                in_flight=tuple((each.key, each.since_ms) for each in counters if each.since_ms is not None),
+                budgets=tuple([each.key for each in counters if each.since_ms is None]),
+                in_flight=tuple([(each.key, each.since_ms) for each in counters if each.since_ms is not None]),
                 approvals=call.approvals,
                 autonomy=(call.principal.id, call.tool.contract.name) if is_agent else None,
             )
@@ -126,7 +126,12 @@ class Gather:
         for limit in call.tool.limits:
             if limit.limit.shows:
                 group, _, member = limit.limit.shows.partition(".")
-                groups.setdefault(group, {})[member] = _reading_of(limit, readings)
+                groups.setdefault(group, {})[member] = 0  # Where the limit does not apply to this call.
+        for each, reading in readings:
+            shows = each.prepared.limit.shows
+            if shows:
+                group, _, member = shows.partition(".")
+                groups[group][member] = reading
         return {
             "arguments": _arguments(call.tool, call.arguments),
             "facts": groups,
@@ -148,26 +153,23 @@ class _Counter(NamedTuple):
     key: bytes
     since_ms: int | None
 
-    @staticmethod
-    def of(call: Call, prepared: PreparedLimit, facts: Mapping[str, Reading], now_ms: int) -> _Counter:
-        since = prepared.limit.since
-        return _Counter(
-            prepared=prepared,
-            key=prepared.key(
-                tenant=call.principal.tenant,
-                tool=call.tool.contract.name,
-                principal=call.principal.reference,
-                arguments=call.arguments,
-                now_ms=now_ms,
-            ),
-            # Never after we asked: what settles while the fact is on its way is not in it for sure, and by a source
-            # whose clock runs ahead it would count neither as in flight nor as settled.
-            since_ms=min(facts[since].at_ms, now_ms) if since else None,
+
+def _counters(call: Call, facts: Mapping[str, Reading], now_ms: int) -> list[_Counter]:
+    """The limits that apply to this call."""
+    principal, tool, arguments = call.principal, call.tool.contract.name, call.arguments
+    is_agent = principal.kind is PrincipalKind.AGENT
+    counters = []
+    for prepared in call.tool.limits:
+        if prepared.limit.agents_only and not is_agent:
+            continue
+        key = prepared.key(
+            tenant=principal.tenant, tool=tool, principal=principal.reference, arguments=arguments, now_ms=now_ms
         )
-
-
-def _applies(limit: PreparedLimit, call: Call) -> bool:
-    return not limit.limit.agents_only or call.principal.kind is PrincipalKind.AGENT
+        since = prepared.limit.since
+        # Never after we asked: what settles while the fact is on its way is not in it for sure, and by a source
+        # whose clock runs ahead it would count neither as in flight nor as settled.
+        counters.append(_Counter(prepared, key, min(facts[since].at_ms, now_ms) if since else None))
+    return counters
 
 
 def _trusted(fact: PreparedFact, reading: Reading | None, now_ms: int) -> Reading:
@@ -194,11 +196,6 @@ def _arguments(tool: PreparedTool, arguments: Mapping[str, Any]) -> Mapping[str,
     return converted
 
 
-def _reading_of(limit: PreparedLimit, readings: list[tuple[_Counter, int]]) -> int:
-    """0 where the limit does not apply to this call."""
-    return next((reading for each, reading in readings if each.prepared is limit), 0)
-
-
 def _readings(counters: list[_Counter], seen: Seen) -> list[tuple[_Counter, int]]:
     budgets = iter(seen.budgets)
     in_flight = iter(seen.in_flight)
@@ -210,12 +207,17 @@ def _reservations(
 ) -> tuple[tuple[Budget, ...], tuple[InFlight, ...]]:
     budgets: list[Budget] = []
     in_flight: list[InFlight] = []
+    amounts: dict[Expression, int] = {}
     for each, reading in readings:
-        limit = each.prepared.limit
-        amount = _long(each.prepared.amount, context, limit.name)
+        prepared, limit = each.prepared, each.prepared.limit
+        amount = amounts.get(prepared.amount)
+        if amount is None:
+            amount = amounts[prepared.amount] = _long(prepared.amount, context, limit.name)
         if amount <= 0:
             continue
-        ceiling = _long(each.prepared.ceiling, context, limit.name)
+        ceiling = prepared.ceiling
+        if not isinstance(ceiling, int):
+            ceiling = _long(ceiling, context, limit.name)
         if each.since_ms is not None:
             in_flight.append(
                 InFlight(

@@ -6,6 +6,7 @@ Stages read a `PreparedTool` and never parse an expression or a path on the call
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from tool_registry.contracts import Contract, Effect, FactSource, Kind, Limit
 from tool_registry.soundness import is_reference
 
 _HOUR_MS = 3_600_000
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 
 Expression = Callable[[Mapping[str, Any]], int]
 """Cedar Long over a context; raises `invariants.expressions.EvaluationError`."""
@@ -32,7 +34,8 @@ class PreparedLimit:
 
     limit: Limit
     amount: Expression
-    ceiling: Expression
+    ceiling: Expression | int
+    """A number where the contract names one."""
 
     def key(self, *, tenant: str, tool: str, principal: str, arguments: Mapping[str, Any], now_ms: int) -> bytes:
         """SHA-256 of [tenant, tool, limit, filled-in key, window]; a new window is a new counter."""
@@ -83,8 +86,17 @@ def prepare(contract: Contract, schema: TypedSchema) -> PreparedTool:
     Raises `invariants.errors.Unsupported` or `policies.cedar_syntax.SyntaxRefused` for an expression without a meaning.
     """
 
+    expressions: dict[str, Expression] = {}
+
     def compiled(text: str) -> Expression:
-        return compile_long(text, contract.name, schema)
+        # Limits of one contract often count the same amount; one expression is then evaluated once for all of them.
+        if text not in expressions:
+            expressions[text] = compile_long(text, contract.name, schema)
+        return expressions[text]
+
+    def ceiling(text: str) -> Expression | int:
+        expression = compiled(text)
+        return int(text) if _NUMBER.fullmatch(text) else expression
 
     return PreparedTool(
         contract=contract,
@@ -92,7 +104,7 @@ def prepare(contract: Contract, schema: TypedSchema) -> PreparedTool:
         result=shapes.compile_shape(contract.result),
         facts=tuple(PreparedFact(source=each, shape=shapes.compile_shape(each.fields)) for each in contract.facts),
         limits=tuple(
-            PreparedLimit(limit=each, amount=compiled(each.amount), ceiling=compiled(each.ceiling))
+            PreparedLimit(limit=each, amount=compiled(each.amount), ceiling=ceiling(each.ceiling))
             for each in contract.limits
         ),
         risk=compiled(contract.risk),

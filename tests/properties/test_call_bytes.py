@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import encoding
 from gateway.admission import Envelope, admit
 from gateway.identity import Principal, PrincipalKind
 from gateway.tools import prepare
@@ -73,3 +76,38 @@ def test_a_call_is_known_by_canonical_bytes(
     assert call.digest == hashlib.sha256(canonical.encode(whole)).digest()
     assert call.request_digest == hashlib.sha256(canonical.encode(request)).digest()
     assert call.claim == hashlib.sha256(claim).digest()
+
+
+# Spelled apart from any encoder, so that members may repeat and numbers may be anything.
+SCALARS = st.sampled_from(
+    ["1", "-1", "0", "-0", "1.0", "1e2", "9007199254740991", "9007199254740992", "true", "null", "NaN"]
+)
+SPELLED = st.text(st.sampled_from('ab:_-0{}[],"\\ é\u200b'), max_size=4)
+QUOTED = SPELLED.map(lambda text: json.dumps(text, ensure_ascii=False)) | SPELLED.map(lambda text: f'"{text}"')
+DOCUMENTS = st.recursive(
+    SCALARS | QUOTED,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: "[" + ", ".join(items) + "]")
+        | st.lists(st.tuples(QUOTED | st.sampled_from(['"a"', '"b"', '"a_1"']), inner), max_size=4).map(
+            lambda pairs: "{" + ",".join(f"{name}: {value}" for name, value in pairs) + "}"
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(DOCUMENTS | st.text(max_size=40), st.sampled_from(["", " ", "x", "\n", "}"]))
+def test_the_fast_parser_reads_and_refuses_as_the_reference_does(document: str, after: str) -> None:
+    """
+    The same value, or the same refusal with the same reason, for whatever bytes.
+    """
+    raw = (document + after).encode()
+    assert outcome(encoding.parse, raw) == outcome(canonical.parse, raw)
+
+
+def outcome(parse: Callable[[bytes], canonical.Value], raw: bytes) -> tuple[str, str]:
+    """What became of it: the value with its types, or the refusal with its reason."""
+    try:
+        return "read", repr(parse(raw))
+    except canonical.NotCanonical as refused:
+        return type(refused).__name__, refused.reason

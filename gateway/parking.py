@@ -85,8 +85,10 @@ class Parking:
             return self._answers.parked(body, None)
         packet = {**self._refusals.packet(attempt, gathered, wanting.ruling), "needs": wanting.document()}
         entry = entries.parked(attempt, wanting.ruling, packet)
+        # A row that is there keeps its editors: what it came to edit later ends with its intent, which names them.
+        ends = attempt.ends if attempt.held is None else None
         placed = await self._refusals.commit(
-            Park(row=row, entry=entry, expires_at_ms=expires_at_ms, answer=body, ends=attempt.ends)
+            Park(row=row, entry=entry, expires_at_ms=expires_at_ms, answer=body, ends=ends)
         )
         if not isinstance(placed, Placed):
             raise self._refusals.of_ledger(attempt, placed)

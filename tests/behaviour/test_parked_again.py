@@ -126,6 +126,25 @@ def test_another_correlation_is_another_statement_that_can_be_approved(story: St
     assert len(story.effects(first.call)) == 1
 
 
+def test_a_parked_call_that_names_another_as_edited_later_does_not_end_it_yet(story: Story) -> None:
+    """
+    The other call waits on until this one runs; then whoever asked for it is excluded from approving this one.
+    """
+    finance, other = story.person("finance", 1), story.hire("finance")
+    edited = story.parked_refund(other.token)
+    order, key, named = story.order(6_000), "parked-then-an-edit", {"X-Correlation-Id": "inc-205"}
+    first = story.refund(finance.token, order, 6_000, key=key)
+
+    again = story.refund(finance.token, order, 6_000, key=key, headers=named, edits=edited.call)
+    waits = story.client.get(f"/v1/calls/{edited.call}", finance.token).document["status"]
+    approval = str(story.client.approve(other, again).document.get("approval"))
+    own = story.refund(finance.token, order, 6_000, key=key, headers=named, edits=edited.call, approvals=[approval])
+
+    assert (first.status, again.status, again.call) == (202, 202, first.call)
+    assert waits == "parked"
+    assert (own.status, own.reason) == (403, "approval_void")
+
+
 def parked_row(tool_digest: str) -> FullRow:
     """A parked call, last presented to a tool of that digest."""
     return FullRow(

@@ -19,7 +19,8 @@ from tool_registry.contracts import INTEGER_MAX, Contract, Field, Kind
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:@/*+-]{0,200}")
 _TRAVELS = frozenset({Kind.INTEGER, Kind.IDENTIFIER, Kind.CHOICE, Kind.FLAG, Kind.TIMESTAMP})
-_APPROVALS = frozenset({"persons", *APPROVER_ROLES})
+_APPROVALS = ("persons", *sorted(APPROVER_ROLES))
+_ENTITY = ("type", "id")
 _SCALARS = ("risk", "autonomy", "registered", "reason_code", "environment", "tenant", "now")
 MEMBERS = frozenset({"action", "principal", "roles", "resource", "arguments", "facts", "approvals", *_SCALARS})
 """Everything that a module can read of `input`."""
@@ -28,16 +29,20 @@ MEMBERS = frozenset({"action", "principal", "roles", "resource", "arguments", "f
 class Projector:
     """Projects questions about one tool for one module."""
 
-    def __init__(self, contract: Contract, reads: frozenset[str] | None) -> None:
+    def __init__(self, contract: Contract, reads: Mapping[str, frozenset[str] | None] | None) -> None:
         """`reads` as `rego_source.reads` finds it: the members to send, None for all."""
-        self._reads = MEMBERS if reads is None else reads & MEMBERS
+        self._reads = dict.fromkeys(MEMBERS) if reads is None else reads
         self._scalars = tuple(name for name in _SCALARS if name in self._reads)
-        self._arguments = _names(contract.arguments)
-        self._facts = {source.name: _names(source.fields) for source in contract.facts}
+        self._principal = self._read("principal", _ENTITY)
+        self._resource = self._read("resource", _ENTITY)
+        self._approvals = self._read("approvals", _APPROVALS)
+        self._arguments = self._read("arguments", _names(contract.arguments))
+        facts = {source.name: _names(source.fields) for source in contract.facts}
         for limit in contract.limits:
             if limit.shows is not None:
                 group, _, member = limit.shows.partition(".")
-                self._facts[group] = (*self._facts.get(group, ()), member)
+                facts[group] = (*facts.get(group, ()), member)
+        self._facts = {group: facts[group] for group in self._read("facts", facts)}
 
     def project(self, question: Question) -> dict[str, Any]:
         """
@@ -50,11 +55,11 @@ class Projector:
         if "action" in reads:
             projected["action"] = _plain(question.action)
         if "principal" in reads:
-            projected["principal"] = {"type": _plain(question.principal.type), "id": _plain(question.principal.id)}
+            projected["principal"] = {name: _plain(getattr(question.principal, name)) for name in self._principal}
         if "roles" in reads:
             projected["roles"] = [_plain(role) for role in question.roles]
         if "resource" in reads:
-            projected["resource"] = {"type": _plain(question.resource.type), "id": _plain(question.resource.id)}
+            projected["resource"] = {name: _plain(getattr(question.resource, name)) for name in self._resource}
         if "arguments" in reads:
             projected["arguments"] = _selected(context["arguments"], self._arguments)
         if "facts" in reads:
@@ -63,12 +68,17 @@ class Projector:
                 group: _selected(facts[group], names) for group, names in self._facts.items() if group in facts
             }
         if "approvals" in reads:
-            projected["approvals"] = _selected(context["approvals"], _APPROVALS)
+            projected["approvals"] = _selected(context["approvals"], self._approvals)
         return projected
 
     def encode(self, question: Question) -> bytes:
         """The projection's canonical bytes. What is plain and sorted has one encoding, so the fast encoder gives it."""
         return orjson.dumps(self.project(question), option=orjson.OPT_SORT_KEYS)
+
+    def _read(self, member: str, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of the names within a member that the module reads."""
+        inner = self._reads.get(member)
+        return tuple(name for name in names if inner is None or name in inner)
 
 
 def _names(fields: Iterable[Field]) -> tuple[str, ...]:

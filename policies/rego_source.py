@@ -43,19 +43,22 @@ def faults(module: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_faults(_without_comments(module)[header.end() :])))
 
 
-def reads(module: str) -> frozenset[str] | None:
+def reads(module: str) -> dict[str, frozenset[str] | None] | None:
     """
-    The members of `input` that the module names, or None when it takes `input` as a whole.
+    The members of `input` that the module names, each with what it names of it; None stands for all of it.
 
     What it does not name cannot decide anything, so it need not be sent.
     """
-    named: set[str] = set()
+    named: dict[str, frozenset[str] | None] = {}
     for kind, word in _words(module):
-        if kind == "name" and word.split(".")[0] == "input":
-            if "." not in word:
-                return None
-            named.add(word.split(".")[1])
-    return frozenset(named)
+        if kind != "name" or word.split(".")[0] != "input":
+            continue
+        if "." not in word:
+            return None
+        _, member, *inner = word.split(".")
+        before = named.get(member, frozenset())
+        named[member] = before | {inner[0]} if inner and before is not None else None
+    return named
 
 
 def _faults(body: str) -> Iterator[str]:

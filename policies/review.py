@@ -90,5 +90,5 @@ def _rego(bundle: Bundle) -> Iterator[Finding]:
     for fault in rego_source.faults(bundle.rego.module):
         yield Finding(file="deny.rego", message=fault.removeprefix("deny.rego: "))
     # A misspelt member would be undefined, and a deny rule over it would silently never hold.
-    for name in sorted((rego_source.reads(bundle.rego.module) or frozenset()) - MEMBERS):
+    for name in sorted(set(rego_source.reads(bundle.rego.module) or ()) - MEMBERS):
         yield Finding(file="deny.rego", message=f"`input.{name}` is not a member of the projection")

@@ -276,6 +276,35 @@ def test_free_text_is_no_part_of_the_projection() -> None:
     assert projected["arguments"].keys() == {"product_id", "channel"}
 
 
+@pytest.mark.parametrize(
+    ("module", "projected"),
+    [
+        ("a := input.principal.id", {"principal": {"id": "support"}}),
+        ("a := input.principal.id\nb := input.principal", {"principal": {"id": "support", "type": "Agent"}}),
+        ("a := input.principal\nb := input.principal.id", {"principal": {"id": "support", "type": "Agent"}}),
+        ('a := input.principal["id"]', {"principal": {"id": "support", "type": "Agent"}}),
+        ("a := input.arguments.amount_cents\nb := input.risk", {"arguments": {"amount_cents": 1250}, "risk": 1}),
+        ("a := 1", {}),
+    ],
+)
+def test_module_is_sent_what_it_names_and_no_more(module: str, projected: dict[str, Any]) -> None:
+    """
+    A member that the module names by a dot is sent alone; named in any other way, its record is sent whole.
+    """
+    question = replace(refund(1250), principal=Entity(type="Agent", id="support"))
+    projector = Projector(contracts()["issue_refund"], rego_source.reads(HEAD + module))
+
+    assert projector.project(question) == projected
+
+
+@pytest.mark.parametrize("taken", ["a := input", 'a := input["principal"]', "a := object.get(input, [], 0)"])
+def test_module_that_takes_the_input_whole_is_sent_all_of_it(taken: str) -> None:
+    """
+    Where the text does not say which members are read, none is left out.
+    """
+    assert rego_source.reads(HEAD + taken) is None
+
+
 @pytest.mark.parametrize("document", [None, [], {}, {"principal": {}, "action": "a", "resource": {}, "context": {}}])
 def test_unreadable_record_is_a_fault(document: object) -> None:
     """

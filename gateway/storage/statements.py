@@ -42,16 +42,23 @@ from (
     select unnest(array[k.tenant, k.scope, k.target]) from lockgate.kills k
     where k.engaged and k.tenant = any($1::text[]))) as m(now_ms, kills)
 left join ("""
-READ_BY_CLAIM = _STANDING + b"unnest($2::bytea[]) as u(claim) join lockgate.calls c on c.claim = u.claim) on true"
-READ_BY_ID = _STANDING + b"unnest($2::uuid[]) as u(call_id) join lockgate.calls c on c.call_id = u.call_id) on true"
+READ_BY_CLAIM = (
+    _STANDING + b"(select unnest($2::bytea[]) as claim) u join lockgate.calls c on c.claim = u.claim) on true"
+)
+READ_BY_ID = (
+    _STANDING + b"(select unnest($2::uuid[]) as call_id) u join lockgate.calls c on c.call_id = u.call_id) on true"
+)
 
 READ_BUDGETS = b"""
-select b.key, b.reserved + b.spent from unnest($1::bytea[]) as u(key) join lockgate.budgets b on b.key = u.key
+select b.key, b.reserved + b.spent
+from (select unnest($1::bytea[]) as key) u join lockgate.budgets b on b.key = u.key
 """
 
 READ_IN_FLIGHT = b"""
 select u.at, coalesce(sum(h.amount), 0)::bigint
-from unnest($1::bytea[], $2::timestamptz[]) with ordinality as u(key, since, at)
+from (
+  select unnest($1::bytea[]) as key, unnest($2::timestamptz[]) as since,
+    generate_subscripts($1::bytea[], 1)::bigint as at) u
 left join lockgate.holds h
   on h.key = u.key and (h.state = 'reserved' or h.state = 'settled' and h.settled_at >= u.since)
 group by u.at
@@ -78,7 +85,7 @@ values ($1::uuid, $2::text, $3::uuid, $4::text, $5::text, $6::text, $7::text[], 
   $11::bigint)
 """
 
-LOOK_CALLS = b"select %b from unnest($1::bytea[]) as u(wanted) join lockgate.calls on claim = u.wanted" % (
+LOOK_CALLS = b"select %b from (select unnest($1::bytea[]) as wanted) u join lockgate.calls on claim = u.wanted" % (
     CALL_COLUMNS.encode()
 )
 

@@ -39,9 +39,13 @@ class PreparedLimit:
 
     def key(self, *, tenant: str, tool: str, principal: str, arguments: Mapping[str, Any], now_ms: int) -> bytes:
         """SHA-256 of [tenant, tool, limit, filled-in key, window]; a new window is a new counter."""
-        filled = _fill_key(self.limit.key, principal, arguments)
-        window = _window(self.limit.window, now_ms // _HOUR_MS) if self.limit.window else ""
-        return _digest(tenant, tool if self.limit.window else "", self.limit.name, filled, window)
+        limit = self.limit
+        tool, hour = (tool, now_ms // _HOUR_MS) if limit.window else ("", 0)
+        if limit.key == "principal":
+            return _known_key(tenant, tool, limit.name, principal, limit.window, hour)
+        if limit.key == "tenant":
+            return _known_key(tenant, tool, limit.name, "", limit.window, hour)
+        return _key(tenant, tool, limit.name, fill_path(limit.key, arguments), limit.window, hour)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,20 +144,15 @@ def _looked_up(source: Any, known: Mapping[str, Any]) -> Any:
     return value
 
 
-def _fill_key(template: str, principal: str, arguments: Mapping[str, Any]) -> str:
-    if template == "principal":
-        return principal
-    if template == "tenant":
-        return ""
-    return fill_path(template, arguments)
-
-
 @lru_cache(maxsize=16)  # The current hour, and the clock's skew around it.
 def _window(window: str, hour: int) -> str:
     instant = datetime.fromtimestamp(hour * _HOUR_MS // 1000, UTC)
     return instant.strftime("%Y-%m-%dT%H" if window == "hour" else "%Y-%m-%d")
 
 
-@lru_cache(maxsize=4096)  # Counters of tenants and principals come with every call of theirs.
-def _digest(*parts: str) -> bytes:
-    return hashlib.sha256(encode(parts)).digest()
+def _key(tenant: str, tool: str, limit: str, filled: str, window: str | None, hour: int) -> bytes:
+    shown = _window(window, hour) if window else ""
+    return hashlib.sha256(encode([tenant, tool, limit, filled, shown])).digest()
+
+
+_known_key = lru_cache(maxsize=4096)(_key)  # Counters of tenants and principals come with every call of theirs.

@@ -14,6 +14,7 @@ from policies.questions import Question
 from policies.schema import ActionType, BoolType, LongType, RecordType, StringType, TypedSchema, ValueType
 
 _Test = Callable[[Any], str | None]
+_ABSENT = object()
 
 
 def misfit(question: Question, schema: TypedSchema) -> str | None:
@@ -49,22 +50,31 @@ def _test(expected: ValueType, path: str) -> _Test:
 
 
 def _record(record: RecordType, path: str) -> _Test:
-    tests = tuple((each.name, _test(each.type, f"{path}.{each.name}")) for each in record.attributes)
+    # Most members are numbers: their ranges are looked at here, without a function for each.
+    tests = tuple(
+        (each.name, isinstance(each.type, LongType), *_range(each.type), _test(each.type, f"{path}.{each.name}"))
+        for each in record.attributes
+    )
     optional = frozenset(each.name for each in record.attributes if not each.is_required)
 
     def test(value: Any) -> str | None:
         if type(value) is not dict:
             return path
         absent = 0
-        for name, inner in tests:
-            if name in value:
-                found = inner(value[name])
+        for name, is_long, minimum, maximum, inner in tests:
+            item = value.get(name, _ABSENT)
+            if item is _ABSENT:
+                if name not in optional:
+                    return f"{path}.{name}"
+                absent += 1
+            elif not (is_long and type(item) is int and minimum <= item <= maximum):
+                found = inner(item)
                 if found is not None:
                     return found
-            elif name in optional:
-                absent += 1
-            else:
-                return f"{path}.{name}"
         return None if len(value) == len(tests) - absent else path
 
     return test
+
+
+def _range(expected: ValueType) -> tuple[int, int]:
+    return (expected.minimum, expected.maximum) if isinstance(expected, LongType) else (0, 0)

@@ -66,7 +66,7 @@ def test_answer_after_the_deadline_is_found_by_reconciliation(field: Ground) -> 
     told = client.get(f"/v1/calls/{late.call}", field.person("finance").token)
     assert (late.status, late.reason) == (504, "in_doubt")
     assert (final.status, final.document["status"]) == (200, "executed")
-    assert [each["kind"] for each in told.document["entries"]] == ["INTENT", "RECONCILED"]
+    assert [each["kind"] for each in told.document["entries"]] == ["INTENT", "OUTCOME", "RECONCILED"]
 
 
 def test_request_that_arrives_late_is_refused_by_its_fence(field: Ground, tool: Tool) -> None:

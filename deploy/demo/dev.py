@@ -21,7 +21,7 @@ from deploy.demo.backoffice.launch import StartFailed
 from deploy.demo.cast import AUDIENCE, ISSUER, TENANTS, Agent, Cast
 from deploy.demo.client import Answer, Client
 from deploy.demo.homes import Busy, alone
-from deploy.demo.world import ENVIRONMENT, ROOT, Gateway, GatewayFailed, World
+from deploy.demo.world import ENVIRONMENT, ROOT, Gateway, GatewayFailed, PortTaken, World
 from gateway.storage.cluster import ClusterFailed
 from gateway.storage.places import UnfitPlace, home_for
 
@@ -56,7 +56,7 @@ def main() -> int:
     except Busy as error:
         _say(f"cannot start: {error}\n`make dev` seems to run already: {DEV_FILE} says where")
     except (ClusterFailed, UnfitPlace, GatewayFailed, StartFailed) as error:
-        _say(f"cannot start: {error}\nits data is in {home}; remove that folder to begin anew")
+        _say(f"cannot start: {error}\nits data and logs are in {home}; without that folder it begins anew")
     return 1
 
 
@@ -165,9 +165,7 @@ def _set_autonomy(client: Client, cast: Cast, agent: Agent, key: str = "") -> An
 def _start(world: World) -> Gateway:
     try:
         return world.gateway(settings=_given())
-    except GatewayFailed as error:
-        if "address already in use" not in str(error).lower():
-            raise
+    except PortTaken:
         _say(f"port {PORT} is taken; using a free one")
         return world.gateway(port=0, settings=_given())
 

@@ -41,6 +41,10 @@ class GatewayFailed(Exception):
     """The gateway ended instead of starting; the message holds its last words."""
 
 
+class PortTaken(GatewayFailed):
+    """The gateway ended because somebody else listens on its port."""
+
+
 @dataclass(slots=True)
 class Gateway:
     """A running gateway process."""
@@ -126,7 +130,7 @@ class World:
         """
         Start a gateway and wait until it listens; `program` is another module that serves one, with its arguments.
 
-        Raises `GatewayFailed` with its last words.
+        Raises `GatewayFailed` with its last words, `PortTaken` where another port would have done.
         """
         log = _folder(self.home) / "gateway.log"
         start = log.stat().st_size if log.exists() else 0
@@ -218,6 +222,9 @@ def _port_of(process: subprocess.Popen[bytes], log: Path, start: int) -> int:
             if b'"gateway_started"' in line:
                 return int(json.loads(line)["port"])
         if ended:
+            # Said before the server's stack trace, so not among the last words.
+            if any(b"address already in use" in line.lower() for line in lines):
+                raise PortTaken("another process listens on the gateway's port")
             raise GatewayFailed(b"\n".join(lines[-5:]).decode(errors="replace"))
         time.sleep(0.02)
     process.kill()

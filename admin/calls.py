@@ -218,5 +218,6 @@ def _default_reason(session: Session, contract: Mapping[str, Any]) -> str:
     if len(codes) > 1 and session.environment != "dev":
         # The reason goes on record: where it counts, somebody has to mean it.
         raise CommandError("the tool wants a reason code", f"say --reason with one of: {', '.join(codes)}")
-    display.progress(f"reason {codes[0]} (others: {', '.join(codes[1:]) or 'none'}; --reason chooses)")
+    others = f" (others: {', '.join(codes[1:])}; --reason chooses)" if len(codes) > 1 else ""
+    display.progress(f"reason {codes[0]}{others}")
     return codes[0]

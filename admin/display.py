@@ -176,6 +176,10 @@ def _needs(found: Mapping[str, Any]) -> None:
     for need in found.get("needs") or []:
         role, persons = need.get("role"), need.get("persons")
         _say_next(f"{persons} person(s) with role {role}: `lockgate approve {found.get('call')} --as role:{role}`")
+    given = [str(each.get("approval")) for each in found.get("approvals") or () if each.get("verdict") == "approve"]
+    if found.get("needs") and given:
+        options = " ".join(f"--approval {approval}" for approval in given)
+        _say_next(f"when all of them have signed, the requester sends the same call and --key again with {options}")
 
 
 def _exit_of(status: int) -> Exit:

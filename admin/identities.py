@@ -178,7 +178,11 @@ def _identities(dev: Mapping[str, Any]) -> Iterator[Identity]:
 
 
 def _names(known: tuple[Identity, ...]) -> str:
-    return ", ".join(identity.name for identity in known) or "nobody (no build/dev.json; start `make dev`)"
+    """Who there is, short enough to read: people by role, and each name once, however many tenants have it."""
+    people = (f"role:{role}" for identity in known for role in identity.roles)
+    agents = (f"agent:{identity.id}" for identity in known if identity.kind == "agent")
+    names = dict.fromkeys((*people, *agents))
+    return ", ".join(names) or "nobody (no build/dev.json; start `make dev`)"
 
 
 def _read_token(path: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 STEPS: Mapping[str, str] = {
-    "approval_mismatch": "the approval is for another call: have this one approved",
+    "approval_mismatch": "send the call that was approved, under its own --key; or have this one approved",
     "approval_stale": "tool or bundle changed since: present the call again under its --key, and have that approved",
     "approval_used": "this approval has been consumed: have the call approved again",
     "approval_void": "the approver no longer has the role: ask somebody who has",
@@ -31,6 +31,7 @@ STEPS: Mapping[str, str] = {
     "signature_invalid": "the signature names environment and tenant: check --environment and --tenant",
     "token_missing": "say --as or --token-file",
     "unknown_call": "check the id and the tenant (--tenant): another tenant's calls are not found either",
+    "unknown_tenant": "say --tenant with a tenant that there is",
     "unknown_tool": "`lockgate tools` lists the tools there are",
 }
 

@@ -197,7 +197,8 @@ def test_nobody_acts_by_default(dev_file: Path) -> None:
     done = run("call", "issue_refund", "--dev-file", str(dev_file))
 
     assert done.exit_code == 2
-    assert "acme/person:per_fin" in done.stderr
+    assert "role:finance" in done.stderr
+    assert "agent:refunder" in done.stderr
 
 
 def test_a_wrong_argument_is_found_before_anything_is_sent(gateway: Scripted, dev_file: Path) -> None:

@@ -8,7 +8,7 @@ PYTEST := $(PYTHON) -m pytest -n 2
 CODE := gateway policies invariants tool_registry proofs admin deploy tests
 
 help: ## print these targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: set-up-run ## the whole story on a database of its own; ends by itself
 	@$(PYTHON) -m deploy.demo

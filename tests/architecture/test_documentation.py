@@ -27,7 +27,7 @@ def reasons_of(path: Path, classes: set[str]) -> Iterator[str]:
         if isinstance(node, ast.Call):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             given = [*node.args[:1], *(each.value for each in node.keywords if each.arg == "reason")]
-            if called in classes:
+            if called in {*classes, "__init__"}:  # A fault may pass its reason to the class above.
                 yield from (value for each in given for value in constants(each))
         elif isinstance(node, ast.FunctionDef) and re.search(r"(^|_)reason(_|$)", node.name):
             for inner in ast.walk(node):

@@ -230,6 +230,21 @@ def test_an_approval_is_signed_over_exactly_the_gateways_statement(gateway: Scri
     assert "--approval appr_1" in done.stderr
 
 
+def test_a_signed_call_that_waits_says_how_it_goes_on(gateway: Scripted, dev_file: Path) -> None:
+    """
+    Whoever looks at a parked call that has approvals is given the options that present them.
+    """
+    approvals = [
+        {"approval": "appr_1", "verdict": "approve", "person": "per_a"},
+        {"approval": "appr_2", "verdict": "approve", "person": "per_b"},
+    ]
+    gateway.answers[f"GET /v1/calls/{CALL}"] = (200, {**PARKED, "approvals": approvals})
+
+    done = run("explain", CALL, "--as", "agent:refunder", "--dev-file", str(dev_file))
+
+    assert "--approval appr_1 --approval appr_2" in done.stderr
+
+
 def test_nothing_is_signed_without_a_yes(gateway: Scripted, dev_file: Path) -> None:
     """
     The approver sees the call and is asked; without an answer no approval leaves.

@@ -97,7 +97,8 @@ def test_other_values_are_refused_unseen(contract: Contract, value: Any) -> None
     assert caught.value.__suppress_context__
 
 
-@given(st.text(min_size=12).filter(lambda text: text not in CONTRACTS), st.sampled_from(["name", "value", "nested"]))
+# The mark sets a secret apart from the contract's own words, which a violation does say.
+@given(st.text(min_size=8).map(lambda text: f"§{text}"), st.sampled_from(["name", "value", "nested"]))
 @settings(max_examples=200, deadline=None)
 def test_nothing_of_the_input_is_echoed(secret: str, place: str) -> None:
     """

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from invariants.obligations import Obligation
-from invariants.terms import Sort, Term
+from invariants.solving.terms import Sort, Term
+from invariants.solving.z3_backend import Solver, Verdict
 from invariants.vocabulary import Symbol
-from invariants.z3_backend import Solver, Verdict
 from policies.questions import Entity, Question
 from policies.schema import BoolType, LongType, RecordType, StringType
 

@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-from invariants import smtlib, symbolic
+from invariants import symbolic
 from invariants.errors import Unsupported
+from invariants.solving import smtlib
+from invariants.solving.terms import Term
 from invariants.statements import Statement
-from invariants.terms import Term
 from invariants.vocabulary import Bool, Long, Outcome, RecordValue, String, Vocabulary
 from policies import cedar_syntax
 from policies.cedar import Rule

@@ -21,9 +21,9 @@ from invariants.errors import Unsupported
 from invariants.jobs import Job
 from invariants.obligations import Obligation
 from invariants.reports import Finding, Verdict
+from invariants.solving.z3_backend import Solver
+from invariants.solving.z3_backend import Verdict as Answer
 from invariants.statements import Statement
-from invariants.z3_backend import Solver
-from invariants.z3_backend import Verdict as Answer
 from policies.cedar import Engine, Rule, parse
 from policies.questions import Question
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from invariants.errors import Unsupported
-from invariants.terms import Term, Terms
+from invariants.solving.terms import Term, Terms
 from invariants.vocabulary import Bool, EntityValue, Long, Nothing, Outcome, RecordValue, String, Value, Vocabulary
 from policies.cedar_syntax import LONG_MAX, LONG_MIN, subexpressions
 from policies.cedar_syntax import nodes as pst

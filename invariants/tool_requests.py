@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from invariants import compiler, schemas
-from invariants.entities import Entity, Request, Store
 from invariants.errors import Unsupported
-from invariants.schemas import RequestType, Schema, Uid
-from invariants.terms import Term
-from invariants.universe import Universe
-from invariants.values import Bool, Long, Outcome, Record, String, Value
+from invariants.meaning import compiler, schemas
+from invariants.meaning.entities import Entity, Request, Store
+from invariants.meaning.schemas import RequestType, Schema, Uid
+from invariants.meaning.universe import Universe
+from invariants.meaning.values import Bool, Long, Outcome, Record, String, Value
+from invariants.solving.terms import Term
 from policies import cedar_syntax
 from policies.cedar import PRINCIPAL_TYPES, PrincipalType, Rule
 from policies.questions import APPROVER_ROLES, Question

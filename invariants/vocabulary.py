@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from invariants.terms import Sort, Term, Terms
+from invariants.solving.terms import Sort, Term, Terms
 from policies.schema import ActionType, BoolType, LongType, RecordType, StringType, ValueType
 
 

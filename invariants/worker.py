@@ -40,7 +40,9 @@ def _limit(memory_bytes: int, seconds: int) -> None:
 
 
 def _prove(memory_bytes: int) -> None:
-    from invariants import prover, z3_backend  # noqa: PLC0415 - after the limits, so that loading is bounded too
+    # After the limits, so that loading is bounded too.
+    from invariants import prover  # noqa: PLC0415
+    from invariants.solving import z3_backend  # noqa: PLC0415
 
     # The solver gives up before the address space ends, so that most memory bombs are an answer and not a death.
     z3_backend.limit_memory(memory_bytes * 3 // 4)

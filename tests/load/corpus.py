@@ -25,11 +25,12 @@ from typing import Any
 
 import cedarpy
 
-from invariants import cvc5_backend, encodings, entities, evaluation, schema_text, smtlib, z3_backend
-from invariants.answers import Verdict
-from invariants.encodings import Answer, Encoding
 from invariants.errors import EvaluationError, Unreadable, Unsupported
-from invariants.schemas import RequestType
+from invariants.meaning import encodings, entities, evaluation, schema_text
+from invariants.meaning.encodings import Answer, Encoding
+from invariants.meaning.schemas import RequestType
+from invariants.solving import cvc5_backend, smtlib, z3_backend
+from invariants.solving.answers import Verdict
 from policies import cedar_syntax
 
 ROOT = Path(__file__).resolve().parents[2]

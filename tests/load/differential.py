@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from invariants import cvc5_backend, z3_backend
-from invariants.answers import Verdict
 from invariants.errors import Unsupported
+from invariants.solving import cvc5_backend, z3_backend
+from invariants.solving.answers import Verdict
 from tests.properties import meanings
 
 BUILD = Path(__file__).resolve().parents[2] / "build"

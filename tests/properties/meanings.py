@@ -11,23 +11,14 @@ from typing import Any
 
 import cedarpy
 
-from invariants import (
-    compiler,
-    cvc5_backend,
-    encodings,
-    entities,
-    evaluation,
-    schema_text,
-    smtlib,
-    witnesses,
-    z3_backend,
-)
-from invariants.answers import Verdict
-from invariants.encodings import Answer, Encoding
-from invariants.entities import Request, Store
 from invariants.errors import EvaluationError
-from invariants.schemas import RequestType, Schema
-from invariants.terms import Term
+from invariants.meaning import compiler, encodings, entities, evaluation, schema_text, witnesses
+from invariants.meaning.encodings import Answer, Encoding
+from invariants.meaning.entities import Request, Store
+from invariants.meaning.schemas import RequestType, Schema
+from invariants.solving import cvc5_backend, smtlib, z3_backend
+from invariants.solving.answers import Verdict
+from invariants.solving.terms import Term
 from policies import cedar_syntax
 from policies.cedar_syntax import nodes as pst
 from tests.properties import general_cedar

@@ -10,10 +10,10 @@ from hypothesis import given, reject, settings
 from invariants import expressions, obligations, symbolic
 from invariants.errors import EvaluationError, Unsupported
 from invariants.expressions import scope_of
+from invariants.solving.terms import Sort, Term, evaluate
+from invariants.solving.z3_backend import Solver, Verdict
 from invariants.statements import read
-from invariants.terms import Sort, Term, evaluate
 from invariants.vocabulary import Vocabulary
-from invariants.z3_backend import Solver, Verdict
 from policies import cedar, cedar_syntax
 from policies.questions import Entity, Question
 from tests.properties import small_cedar

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from invariants import encodings, schema_text, schemas, z3_backend
-from invariants.answers import Verdict
-from invariants.compiler import satisfied
 from invariants.errors import Unreadable, Unsupported
-from invariants.schemas import RequestType, Uid
+from invariants.meaning import encodings, schema_text, schemas
+from invariants.meaning.compiler import satisfied
+from invariants.meaning.schemas import RequestType, Uid
+from invariants.solving import z3_backend
+from invariants.solving.answers import Verdict
 from policies import cedar_syntax
 from policies.cedar_syntax import nodes as pst
 from policies.schema import generate
@@ -285,7 +286,9 @@ def test_every_reason_of_the_compiler_is_documented() -> None:
     found = {
         reason
         for source in ("compiler", "universe", "grounding", "encodings", "evaluation")
-        for reason in re.findall(r'Unsupported\("([a-z_0-9]+)"', (ROOT / "invariants" / f"{source}.py").read_text())
+        for reason in re.findall(
+            r'Unsupported\("([a-z_0-9]+)"', (ROOT / "invariants" / "meaning" / f"{source}.py").read_text()
+        )
     }
 
     assert {reason for reason in found if f"`{reason}`" not in page} == set()

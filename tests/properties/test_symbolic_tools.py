@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from invariants import cvc5_backend, schemas, smtlib, statements, tool_requests, z3_backend
-from invariants.answers import Verdict
-from invariants.grounding import Ground
+from invariants import statements, tool_requests
+from invariants.meaning import schemas
+from invariants.meaning.grounding import Ground
+from invariants.solving import cvc5_backend, smtlib, z3_backend
+from invariants.solving.answers import Verdict
 from invariants.tool_requests import ToolRequests
 from policies import cedar
 from policies.questions import Question

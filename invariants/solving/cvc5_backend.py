@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import cvc5
 
-from invariants.answers import Verdict
+from invariants.solving.answers import Verdict
 
 SOLVER_VERSION = f"cvc5 {cvc5.__version__}"
 

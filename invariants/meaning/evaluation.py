@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from invariants.entities import Entity, Request, SetValue, Store, same, set_of
 from invariants.errors import EvaluationError, Unsupported
-from invariants.extensions import (
+from invariants.meaning.entities import Entity, Request, SetValue, Store, same, set_of
+from invariants.meaning.extensions import (
     CONSTRUCTORS,
     DAY_MS,
     LOOPBACK,
@@ -26,8 +26,8 @@ from invariants.extensions import (
     Duration,
     fits,
 )
-from invariants.schemas import Uid
-from invariants.terms import Pattern, matches
+from invariants.meaning.schemas import Uid
+from invariants.solving.terms import Pattern, matches
 from policies.cedar_syntax import nodes as pst
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import z3
 
-from invariants import smtlib
-from invariants.answers import Verdict
-from invariants.terms import Op, Pattern, Sort, Term, Value, graph
+from invariants.solving import smtlib
+from invariants.solving.answers import Verdict
+from invariants.solving.terms import Op, Pattern, Sort, Term, Value, graph
 
 __all__ = ["SOLVER_VERSION", "Solver", "Verdict", "limit_memory"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from invariants.schemas import Type
-from invariants.terms import Term
+from invariants.meaning.schemas import Type
+from invariants.solving.terms import Term
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from invariants.errors import Unreadable
-from invariants.schemas import (
+from invariants.meaning.schemas import (
     BOOL,
     LONG,
     STRING,

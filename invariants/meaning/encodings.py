@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from invariants import compiler
-from invariants.entities import Request, Store
 from invariants.errors import Unsupported
-from invariants.grounding import Ground
-from invariants.schemas import RequestType, Schema
-from invariants.terms import BeyondSolvers, Term
-from invariants.universe import Universe
-from invariants.values import Outcome
+from invariants.meaning import compiler
+from invariants.meaning.entities import Request, Store
+from invariants.meaning.grounding import Ground
+from invariants.meaning.schemas import RequestType, Schema
+from invariants.meaning.universe import Universe
+from invariants.meaning.values import Outcome
+from invariants.solving.terms import BeyondSolvers, Term
 from policies.cedar_syntax import Place
 from policies.cedar_syntax import nodes as pst
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from invariants import entities, extensions
-from invariants.entities import Request, SetValue, Store
-from invariants.schemas import EntityType, SetType, Type, Uid
-from invariants.terms import Op, Sort, Term, graph, valuation
-from invariants.terms import Value as Number
-from invariants.universe import Universe, Unknown
-from invariants.values import (
+from invariants.meaning import entities, extensions
+from invariants.meaning.entities import Request, SetValue, Store
+from invariants.meaning.schemas import EntityType, SetType, Type, Uid
+from invariants.meaning.universe import Universe, Unknown
+from invariants.meaning.values import (
     Address,
     Bool,
     Datetime,
@@ -29,6 +27,8 @@ from invariants.values import (
     String,
     Value,
 )
+from invariants.solving.terms import Op, Sort, Term, graph, valuation
+from invariants.solving.terms import Value as Number
 from policies.schema import LongType, StringType
 
 _DEFAULTS: dict[Sort, Number] = {Sort.BOOL: 0, Sort.INTEGER: 0, Sort.NAME: 0, Sort.TEXT: ""}

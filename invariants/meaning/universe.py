@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from invariants.errors import Unsupported
-from invariants.extensions import BITS_V4, BITS_V6
-from invariants.schemas import (
+from invariants.meaning.extensions import BITS_V4, BITS_V6
+from invariants.meaning.schemas import (
     BOOL,
     LONG,
     STRING,
@@ -29,8 +29,7 @@ from invariants.schemas import (
     SetType,
     Type,
 )
-from invariants.terms import Sort, Term, Terms
-from invariants.values import (
+from invariants.meaning.values import (
     Address,
     Bool,
     Case,
@@ -46,6 +45,7 @@ from invariants.values import (
     Unlisted,
     Value,
 )
+from invariants.solving.terms import Sort, Term, Terms
 from policies.cedar_syntax import LONG_MAX, LONG_MIN
 from policies.schema import BoolType, LongType, StringType
 

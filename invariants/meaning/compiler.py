@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from invariants import extensions
 from invariants.errors import Unsupported
-from invariants.evaluation import pattern_of, uid_of
-from invariants.extensions import BITS_V4, BITS_V6, CONSTRUCTORS, DAY_MS, LOOPBACK, MULTICAST, UNIT_MS
-from invariants.schemas import EntityType
-from invariants.terms import BeyondSolvers, Op, Term
-from invariants.universe import Universe
-from invariants.values import (
+from invariants.meaning import extensions
+from invariants.meaning.evaluation import pattern_of, uid_of
+from invariants.meaning.extensions import BITS_V4, BITS_V6, CONSTRUCTORS, DAY_MS, LOOPBACK, MULTICAST, UNIT_MS
+from invariants.meaning.schemas import EntityType
+from invariants.meaning.universe import Universe
+from invariants.meaning.values import (
     SCALARS,
     Address,
     Bool,
@@ -37,6 +36,7 @@ from invariants.values import (
     Unlisted,
     Value,
 )
+from invariants.solving.terms import BeyondSolvers, Op, Term
 from policies.cedar_syntax import LONG_MAX, LONG_MIN, Place
 from policies.cedar_syntax import nodes as pst
 

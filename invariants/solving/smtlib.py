@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from invariants.terms import Op, Sort, Term, graph
+from invariants.solving.terms import Op, Sort, Term, graph
 
 _SORTS = {Sort.BOOL: "Bool", Sort.INTEGER: "Int", Sort.NAME: "Int", Sort.TEXT: "String"}
 _OPERATORS = {

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from invariants import extensions
-from invariants.entities import Entity, Request, Store, set_of
-from invariants.entities import Value as Data
-from invariants.schemas import EntityType, ExtensionType, RecordType, SetType, Type, Uid
-from invariants.terms import Term, Value, applications
-from invariants.universe import Universe
+from invariants.meaning import extensions
+from invariants.meaning.entities import Entity, Request, Store, set_of
+from invariants.meaning.entities import Value as Data
+from invariants.meaning.schemas import EntityType, ExtensionType, RecordType, SetType, Type, Uid
+from invariants.meaning.universe import Universe
+from invariants.solving.terms import Term, Value, applications
 from policies.schema import BoolType, LongType, StringType
 
 _CHARACTERS_FREE = 0xF0000  # Private use: where a model has a surrogate that stands for nothing.

@@ -13,8 +13,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from invariants.errors import Unreadable
-from invariants.extensions import CONSTRUCTORS, Address, Datetime, Decimal, Duration, fits
-from invariants.schemas import (
+from invariants.meaning.extensions import CONSTRUCTORS, Address, Datetime, Decimal, Duration, fits
+from invariants.meaning.schemas import (
     EntityType,
     ExtensionType,
     RecordType,

@@ -5,18 +5,21 @@ where Cedar would report an error: a missing attribute, an operand of the wrong 
 `||` and `if` skip what Cedar skips. Values are int, bool, str, `Entity` and plain dicts; their types are looked at
 while evaluating, as in Cedar. Forms beyond the supported ones raise `Unsupported` when compiled.
 
-Written apart from `symbolic`, on purpose: the two meanings and the engine are tested against one another.
+Written apart from the symbolic compiler, on purpose: the two meanings and the engine are tested against one another.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from invariants import symbolic
 from invariants.errors import EvaluationError, Unsupported
-from invariants.vocabulary import Bool, Long, Vocabulary
+from invariants.meaning import compiler, schemas
+from invariants.meaning.schemas import RequestType, Uid
+from invariants.meaning.universe import Universe
+from invariants.meaning.values import Bool, Long
 from policies import cedar_syntax
 from policies.cedar_syntax import LONG_MAX, LONG_MIN
 from policies.cedar_syntax import nodes as pst
@@ -245,10 +248,18 @@ def _context_only(text: str, action: str, schema: TypedSchema, expected: type[Lo
     for node in cedar_syntax.subexpressions(expression):
         if isinstance(node, pst.EntityLit) or (isinstance(node, pst.Var) and node.name != "context"):
             raise Unsupported("outside_context", where)
-    if not isinstance(symbolic.expression(expression, Vocabulary(schema.actions[action]), where).value, expected):
+    outcome = compiler.expression(expression, _universe(schema, action), where)
+    if not all(isinstance(case.value, expected) for case in outcome.cases) or not outcome.cases:
         # Always an error, or a value of another type: the author meant something else.
         raise Unsupported("other_type", where)
     return _Compiler("", frozenset(), where).compile(expression)
+
+
+def _universe(schema: TypedSchema, action: str) -> Universe:
+    """Every request for one action. Whose is all one: an expression over the context does not ask."""
+    known = schema.actions[action]
+    alone = schemas.of_tools(replace(schema, actions={action: known}))
+    return Universe(alone, RequestType(principal="Agent", action=Uid("Action", action), resource=known.resource_type))
 
 
 def _entity(uid: pst.EntityUid) -> Entity:

@@ -1,0 +1,1 @@
+"""How much a bundle's proofs and cases would notice: mutants of its rules, and what catches them."""

@@ -17,7 +17,7 @@ APPROVALS_MAX = 3  # `tools.md`: no rule asks for more persons than this.
 _NONE_APPROVED = {"persons": 0, **dict.fromkeys(APPROVER_ROLES, 0)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Entity:
     """A Cedar entity id, e.g. `Person::"per_ada"`. Types: Person, Agent, Role, and each contract's resource type."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
+from policies import questions
 from policies import schema as registry
 from policies.cedar_syntax import LONG_MAX, LONG_MIN
 from policies.schema import BoolType, LongType, StringType, TypedSchema
@@ -81,12 +82,8 @@ class Kind:
     """The ids of an enumerated type: all of them exist, nothing else does, and none has attributes or parents."""
 
 
-@dataclass(frozen=True, slots=True)
-class Uid:
-    """An entity's name."""
-
-    type: str
-    id: str
+Uid = questions.Entity
+"""An entity's name, as a question has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

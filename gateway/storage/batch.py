@@ -39,6 +39,7 @@ from gateway.ledger import (
     Void,
 )
 from gateway.storage import reservations
+from gateway.storage.counting import COMMIT, OVERRUN, RELEASE, RESERVE, ROOM_MAX, Step, within
 from gateway.storage.snapshot import Row, Snapshot
 
 Finished = tuple[State, int, bytes, Draft]
@@ -76,6 +77,20 @@ class Delta:
     is_new: bool
     reserved: int = 0
     spent: int = 0
+    standing: int = 0
+    """How what stands on the counter moves: what ceilings are compared with."""
+    room: int = ROOM_MAX
+    """The most that may stand there as stored, before this batch."""
+
+    def require(self, amount: int, ceiling: int) -> None:
+        """Hold the next step to its ceiling when it is written, too."""
+        self.room = min(self.room, ceiling - amount - self.standing)
+
+    def take(self, step: Step, amount: int) -> None:
+        """Add a step of the declaration."""
+        self.reserved += step.reserved * amount
+        self.spent += step.spent * amount
+        self.standing += step.standing * amount
 
 
 @dataclass(slots=True)
@@ -259,13 +274,13 @@ class Batch:
         for budget in act.budgets:
             wanted[budget.key] = wanted.get(budget.key, 0) + _amount(budget.amount)
             standing = self.snapshot.budgets.get(budget.key, 0)
-            if budget.ceiling is not None and standing + wanted[budget.key] > budget.ceiling:
+            if budget.ceiling is not None and not within(standing + wanted[budget.key], budget.ceiling):
                 return Moved(name=budget.name) if budget.soft else Exceeded(name=budget.name)
         for flight in act.in_flight:
             wanted[flight.key] = wanted.get(flight.key, 0) + _amount(flight.amount)
             reading = self.snapshot.in_flight.get((flight.key, flight.since_ms), 0)
-            if reading + self._flying.get(flight.key, 0) + wanted[flight.key] > flight.ceiling:
-                is_news = flight.known is not None and flight.known + flight.amount <= flight.ceiling
+            if not within(reading + self._flying.get(flight.key, 0) + wanted[flight.key], flight.ceiling):
+                is_news = flight.known is not None and within(flight.known + flight.amount, flight.ceiling)
                 return Moved(name=flight.name) if is_news else Exceeded(name=flight.name)
         return None
 
@@ -277,36 +292,34 @@ class Batch:
         for budget in act.budgets:
             standing = self.snapshot.budgets.get(budget.key)
             delta = self._delta(row.tenant, budget.key, budget.name, is_new=standing is None)
-            delta.reserved += budget.amount
-            self.snapshot.budgets[budget.key] = (standing or 0) + budget.amount
+            step = OVERRUN
+            if budget.ceiling is not None:
+                step = RESERVE
+                delta.require(budget.amount, budget.ceiling)
+            delta.take(step, budget.amount)
+            self.snapshot.budgets[budget.key] = (standing or 0) + step.standing * budget.amount
         for flight in act.in_flight:
             hold = self.holds.get((row.call_id, flight.key))
-            amount = flight.amount + (hold.amount if hold is not None and hold.state == "reserved" else 0)
-            self.holds[row.call_id, flight.key] = Hold(row.tenant, amount, "reserved", is_new=True)
-            self._flying[flight.key] = self._flying.get(flight.key, 0) + flight.amount
+            amount = flight.amount + (hold.amount if hold is not None and hold.state == RESERVE.hold else 0)
+            self.holds[row.call_id, flight.key] = Hold(row.tenant, amount, RESERVE.hold, is_new=True)
+            self._flying[flight.key] = self._flying.get(flight.key, 0) + RESERVE.standing * flight.amount
 
     def _settle_reservations(self, row: Row) -> None:
         """Move what was reserved at the intent, as stored with the call; an outcome in doubt keeps it reserved."""
         if row.state is State.IN_DOUBT or row.reservations is None:
             return
-        is_released = row.state in _RELEASING
+        step = RELEASE if row.state in _RELEASING else COMMIT
         budgets, in_flight = reservations.unpack(row.reservations)
         for budget in budgets:
-            delta = self._delta(row.tenant, budget.key, budget.name, is_new=False)
-            delta.reserved -= budget.amount
-            if is_released:
-                if budget.key in self.snapshot.budgets:  # Read only where an intent of this batch asks for it.
-                    self.snapshot.budgets[budget.key] -= budget.amount
-            else:
-                delta.spent += budget.amount
+            self._delta(row.tenant, budget.key, budget.name, is_new=False).take(step, budget.amount)
+            if budget.key in self.snapshot.budgets:  # Read only where an intent of this batch asks for it.
+                self.snapshot.budgets[budget.key] += step.standing * budget.amount
         for flight in in_flight:
             made = self.holds.get((row.call_id, flight.key))
             is_new = made is not None and made.is_new
             amount = made.amount if made is not None else flight.amount
-            state = "released" if is_released else "settled"
-            self.holds[row.call_id, flight.key] = Hold(row.tenant, amount, state, is_new=is_new)
-            if is_released:
-                self._flying[flight.key] = self._flying.get(flight.key, 0) - flight.amount
+            self.holds[row.call_id, flight.key] = Hold(row.tenant, amount, step.hold, is_new=is_new)
+            self._flying[flight.key] = self._flying.get(flight.key, 0) + step.standing * flight.amount
 
     def _delta(self, tenant: str, key: bytes, name: str, *, is_new: bool) -> Delta:
         delta = self.budgets.get(key)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum, unique
 from functools import cache
 
+from gateway.storage import counting
 from gateway.storage.rows import CALL_COLUMNS
 
 BEGIN = b"begin"
@@ -49,20 +50,21 @@ READ_BY_ID = (
     _STANDING + b"(select unnest($2::uuid[]) as call_id) u join lockgate.calls c on c.call_id = u.call_id) on true"
 )
 
-READ_BUDGETS = b"""
-select b.key, b.reserved + b.spent
+# What counts, moves and guards is declared in `invariants.state.counters`; the names are those of its columns.
+READ_BUDGETS = f"""
+select b.key, {counting.BUDGET_STANDING}
 from (select unnest($1::bytea[]) as key) u join lockgate.budgets b on b.key = u.key
-"""
+""".encode()  # noqa: S608 - fixed text of `counting`
 
-READ_IN_FLIGHT = b"""
+READ_IN_FLIGHT = f"""
 select u.at, coalesce(sum(h.amount), 0)::bigint
 from (
   select unnest($1::bytea[]) as key, unnest($2::timestamptz[]) as since,
     generate_subscripts($1::bytea[], 1)::bigint as at) u
 left join lockgate.holds h
-  on h.key = u.key and (h.state = 'reserved' or h.state = 'settled' and h.settled_at >= u.since)
+  on h.key = u.key and ({counting.HOLD_COUNTS})
 group by u.at
-"""
+""".encode()  # noqa: S608 - fixed text of `counting`
 
 READ_USES = b"""
 select w.approval_id, u.call_id,
@@ -196,12 +198,13 @@ budgets_new as (
         5,
     ),
     Part.BUDGETS_MOVED: _Text(
-        """
+        f"""
 budgets_moved as (
-  update lockgate.budgets b set reserved = b.reserved + u.reserved, spent = b.spent + u.spent
-  from (select unnest({0}::bytea[]) as key, unnest({1}::bigint[]) as reserved, unnest({2}::bigint[]) as spent) u
-  where b.key = u.key returning 1)""",
-        3,
+  update lockgate.budgets b set {counting.BUDGET_MOVES}
+  from (select unnest({{0}}::bytea[]) as key, unnest({{1}}::bigint[]) as reserved, unnest({{2}}::bigint[]) as spent,
+    unnest({{3}}::bigint[]) as room) u
+  where b.key = u.key and {counting.BUDGET_GUARD} returning 1)""",  # noqa: S608 - fixed text of `counting`
+        4,
         "budgets_moved",
     ),
     Part.HOLDS_NEW: _Text(
@@ -217,11 +220,11 @@ holds_new as (
         5,
     ),
     Part.HOLDS_SETTLED: _Text(
-        """
+        f"""
 holds_settled as (
   update lockgate.holds h set state = u.state, settled_at = clock_timestamp()
-  from (select unnest({0}::uuid[]) as call_id, unnest({1}::bytea[]) as key, unnest({2}::text[]) as state) u
-  where h.call_id = u.call_id and h.key = u.key and h.state = 'reserved' returning 1)""",
+  from (select unnest({{0}}::uuid[]) as call_id, unnest({{1}}::bytea[]) as key, unnest({{2}}::text[]) as state) u
+  where h.call_id = u.call_id and h.key = u.key and {counting.HOLD_IS_OPEN} returning 1)""",  # noqa: S608 - fixed text of `counting`
         3,
         "holds_settled",
     ),

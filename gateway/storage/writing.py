@@ -182,6 +182,7 @@ def _budgets(whole: _Parts, batch: Batch) -> None:
             packed.blobs([key for key, _ in moved]),
             packed.longs([delta.reserved for _, delta in moved]),
             packed.longs([delta.spent for _, delta in moved]),
+            packed.longs([delta.room for _, delta in moved]),
         )
 
 

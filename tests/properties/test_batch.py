@@ -75,6 +75,7 @@ class Store:
         for key, delta in batch.budgets.items():
             assert delta.is_new == (key not in self.budgets)
             reserved, spent = self.budgets.get(key, (0, 0))
+            assert reserved + spent <= delta.room  # Else the update of the row would refuse what was decided.
             self.budgets[key] = (reserved + delta.reserved, spent + delta.spent)
             assert min(self.budgets[key]) >= 0
         for place, hold in batch.holds.items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -119,16 +119,19 @@ def parse(text: str) -> tuple[Rule, ...]:
 def problems(text: str, schema: CedarSchema) -> tuple[str, ...]:
     """What strict validation against the schema finds, each naming its rule. Empty: every rule is well typed."""
     try:
-        handle = _policy_set(parse(text))
-        found = cedarpy.validate_policies(str(handle), schema.text) if len(handle) else None
+        found = _refused(parse(text), schema)
     except ValueError as error:
         return (_first_line(error),)
-    if found is None or found.validation_passed:
-        return ()
-    names: Mapping[str, str] = found.id_annotations_by_policy_id
-    return tuple(
-        f"rule `{names.get(each.policy_id, '?')}`: {_NUMBER.sub('', _first_line(each.error))}" for each in found.errors
-    )
+    return tuple(f"rule `{name}`: {message}" for name, message in found)
+
+
+def ill_typed(rules: Iterable[Rule], schema: CedarSchema) -> frozenset[str]:
+    """The ids of the rules that are not well typed over the schema."""
+    listed = tuple(rules)
+    try:
+        return frozenset(name for name, _ in _refused(listed, schema))
+    except ValueError:
+        return frozenset(rule.id for rule in listed)
 
 
 def covers(rule: Rule, action: ActionType, principal_type: PrincipalType) -> bool:
@@ -143,9 +146,9 @@ def covers(rule: Rule, action: ActionType, principal_type: PrincipalType) -> boo
 class Engine:
     """The rules of one bundle over one schema. Not for two threads at once: it keeps a cache of principals."""
 
-    def __init__(self, policies: str, schema: CedarSchema) -> None:
+    def __init__(self, policies: str | tuple[Rule, ...], schema: CedarSchema) -> None:
         """Raises `PolicyFault` as `parse` does. That the rules are well typed is checked by `problems`, not here."""
-        self.rules: tuple[Rule, ...] = parse(policies)
+        self.rules: tuple[Rule, ...] = parse(policies) if isinstance(policies, str) else policies
         self._slices = {
             (action.name, principal_type): _slice(self.rules, action, principal_type)
             for action in schema.typed.actions.values()
@@ -207,6 +210,16 @@ class Engine:
                 self._principals.popitem(last=False)
             self._principals[key] = known
         return known
+
+
+def _refused(rules: Sequence[Rule], schema: CedarSchema) -> tuple[tuple[str, str], ...]:
+    """What strict validation finds, by rule. Raises `ValueError` where it cannot even begin."""
+    handle = _policy_set(rules)
+    found = cedarpy.validate_policies(str(handle), schema.text) if len(handle) else None
+    if found is None or found.validation_passed:
+        return ()
+    names: Mapping[str, str] = found.id_annotations_by_policy_id
+    return tuple((names.get(each.policy_id, "?"), _NUMBER.sub("", _first_line(each.error))) for each in found.errors)
 
 
 def _slice(rules: Sequence[Rule], action: ActionType, principal_type: PrincipalType) -> _Slice:

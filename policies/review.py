@@ -16,6 +16,7 @@ from policies.projection import MEMBERS
 from policies.schema import CedarSchema
 
 HINT_LENGTH_MAX = 200
+ACCEPTED_LENGTH_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,12 @@ def _policies(bundle: Bundle, schema: CedarSchema) -> Iterator[Finding]:
             yield Finding(
                 file="policies.cedar",
                 message=f"rule `{rule.id}`: expected a `@hint` of at most {HINT_LENGTH_MAX} characters",
+            )
+        # Whoever keeps a rule that decides nothing says why.
+        if "accepted" in rule.annotations and not 0 < len(rule.annotations["accepted"]) <= ACCEPTED_LENGTH_MAX:
+            yield Finding(
+                file="policies.cedar",
+                message=f"rule `{rule.id}`: `@accepted` says why in at most {ACCEPTED_LENGTH_MAX} characters",
             )
     yield from _named_once_and_cased(bundle, [rule.id for rule in rules])
 

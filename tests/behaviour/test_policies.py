@@ -43,6 +43,18 @@ def test_base_bundle_has_no_findings() -> None:
     assert found == ()
 
 
+@pytest.mark.parametrize("reason", ["", "x" * 201])
+def test_acceptance_of_an_idle_rule_needs_a_reason(reason: str) -> None:
+    """
+    A rule may be kept although it decides nothing, with a reason that a reviewer can read.
+    """
+    kept = f'@id("idle") @hint("Never.") @accepted("{reason}") forbid (principal, action, resource) when {{ false }};'
+
+    found = [str(each) for each in review.validate(with_policies(kept), cedar_schema())]
+
+    assert any("rule `idle`" in each and "`@accepted`" in each for each in found)
+
+
 def test_every_case_of_the_base_bundle_is_decided_as_it_says() -> None:
     """
     All cases pass, and each rule has decided at least one of them.

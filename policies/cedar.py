@@ -149,8 +149,9 @@ class Engine:
     def __init__(self, policies: str | tuple[Rule, ...], schema: CedarSchema) -> None:
         """Raises `PolicyFault` as `parse` does. That the rules are well typed is checked by `problems`, not here."""
         self.rules: tuple[Rule, ...] = parse(policies) if isinstance(policies, str) else policies
+        reads = {rule.id: footprint.paths(rule.node) for rule in self.rules}
         self._slices = {
-            (action.name, principal_type): _slice(self.rules, action, principal_type)
+            (action.name, principal_type): _slice(self.rules, reads, action, principal_type)
             for action in schema.typed.actions.values()
             for principal_type in PRINCIPAL_TYPES
         }
@@ -222,11 +223,13 @@ def _refused(rules: Sequence[Rule], schema: CedarSchema) -> tuple[tuple[str, str
     return tuple((names.get(each.policy_id, "?"), _NUMBER.sub("", _first_line(each.error))) for each in found.errors)
 
 
-def _slice(rules: Sequence[Rule], action: ActionType, principal_type: PrincipalType) -> _Slice:
+def _slice(
+    rules: Sequence[Rule], reads: Mapping[str, footprint.Paths], action: ActionType, principal_type: PrincipalType
+) -> _Slice:
     chosen = [rule for rule in rules if covers(rule, action, principal_type)]
     hits = {rule.id: RuleHit(engine="cedar", id=rule.id, effect=rule.effect, hint=rule.hint) for rule in chosen}
     permits = tuple(hit for hit in hits.values() if hit.effect == "permit")
-    return _Slice(_policy_set(chosen), hits, permits, footprint.of(rule.node for rule in chosen))
+    return _Slice(_policy_set(chosen), hits, permits, footprint.joined(reads[rule.id] for rule in chosen))
 
 
 def _policy_set(rules: Sequence[Rule]) -> cedarpy.PolicySet:

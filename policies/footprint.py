@@ -14,16 +14,26 @@ from policies.cedar_syntax import nodes as pst
 Footprint: TypeAlias = "Mapping[str, Footprint] | None"
 """Members by name, each with what is read of it. None: all of it."""
 
+Paths: TypeAlias = frozenset[tuple[str, ...]]
+
+
+def paths(policy: pst.Template) -> Paths:
+    """Where the conditions of one policy reach into the context; `()` where one takes the context as a whole."""
+    return frozenset(path for clause in policy.clauses for path in _paths(clause.expr))
+
 
 def of(policies: Iterable[pst.Template]) -> Footprint:
     """What these policies read of `context`, all conditions taken together."""
+    return joined(map(paths, policies))
+
+
+def joined(each: Iterable[Paths]) -> Footprint:
+    """The same from the paths of each policy, for whoever has them."""
     tree: dict[str, Any] = {}
-    for policy in policies:
-        for clause in policy.clauses:
-            for path in _paths(clause.expr):
-                if not path:
-                    return None
-                _plant(tree, path)
+    for path in sorted(frozenset[tuple[str, ...]]().union(*each)):
+        if not path:
+            return None
+        _plant(tree, path)
     return tree
 
 

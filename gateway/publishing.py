@@ -134,7 +134,7 @@ class Publishing:
             report = await self._prover.prove(bundle.files, schema, contracts)
         except (InvariantError, PolicyFault) as fault:
             return Judged(stage="proof", findings=(_said(fault),), bundle=bundle)
-        counts = {"obligations": len(report.findings), "solver": report.solver, "engine": report.engine}
+        counts = {"obligations": len(report.findings), "solver": report.solver_names, "engine": report.engine}
         if not report.is_proved:
             findings = tuple(_unproved(finding) for finding in report.failures[:FINDINGS_MAX])
             return Judged(stage="proof", findings=findings, bundle=bundle, proof={"proof": counts})
@@ -142,14 +142,13 @@ class Publishing:
         return Judged(stage="passed", bundle=bundle, certificate=certificate, proof={"proof": counts})
 
     def _certificate(self, bundle: Bundle, tenant: str, schema: CedarSchema, report: ProofReport) -> Certificate:
-        solver, _, version = report.solver.partition(" ")
         return Certificate(
             tenant=tenant,
             environment=self._environment,
             bundle=bundle.digest,
             schema=schema.digest,
             engine=report.engine,
-            solvers={solver: version},
+            solvers={each.name: each.version for each in report.solvers},
             encoder=report.encoder,
             obligations=tuple(
                 Obligation(
@@ -159,6 +158,7 @@ class Publishing:
                     verdict=certificates.Verdict(finding.verdict.value),
                 )
                 for finding in report.findings
+                if finding.invariant
             ),
             assumptions=report.assumptions,
             at_ms=self._clock.now_ms(),
@@ -186,8 +186,9 @@ def _unproved(finding: Finding) -> dict[str, Any]:
         "invariant": finding.invariant,
         "sentence": finding.sentence,
         "action": finding.action,
+        "principal": finding.principal,
         "verdict": finding.verdict.value,
-        "message": finding.reason,
+        "message": f"{finding.reason}: {finding.where}" if finding.where else finding.reason,
     }
     if finding.verdict is Verdict.REFUTED:
         # The call that the bundle would have allowed, replayed on the real engine before anyone sees it.

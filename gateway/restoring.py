@@ -27,7 +27,7 @@ from gateway.storage.bundles import Activation
 from gateway.storage.connections import Cursor
 from gateway.storage.desk import Desk
 from gateway.tools import prepare
-from invariants import checks, symbolic
+from invariants import checks, obligations
 from policies import bundles as bundle_form
 from policies import cedar_syntax
 from policies.bundles import Bundle
@@ -296,7 +296,11 @@ class Restoring:
             found = signed.certificate
             made_by = (found.engine, found.encoder, found.environment)
             made_for = (found.bundle, found.schema)
-            if made_by == (cedar_syntax.ENGINE_VERSION, symbolic.ENCODER_VERSION, self._environment) and made_for == (
+            if made_by == (
+                cedar_syntax.ENGINE_VERSION,
+                obligations.ENCODER_VERSION,
+                self._environment,
+            ) and made_for == (
                 bundle.digest,
                 schema,
             ):

@@ -17,12 +17,18 @@ from pathlib import Path
 from invariants.errors import InvariantError
 from invariants.jobs import ProofLimits
 from invariants.reports import Finding, ProofReport, Verdict
+from invariants.state import command as counters_command
 from invariants.supervisor import Prover
 from policies.errors import PolicyFault
 from policies.schema import SchemaError, generate
 from tool_registry.documents import DeclarationError
 from tool_registry.registry import CATALOGUE, load_catalogue
 
+_SUBJECTS = {
+    "assumptions": "(some request fits the assumptions)",
+    "premise": "(some request is permitted)",
+    "never_errs": "(no forbid errs)",
+}
 _FILES = ("policies.cedar", "invariants.cedar")
 _BYTES_MAX = 4 * 1024 * 1024  # Far more than a bundle may have.
 
@@ -30,6 +36,8 @@ _BYTES_MAX = 4 * 1024 * 1024  # Far more than a bundle may have.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     chosen = _parser().parse_args(arguments)
+    if "run" in chosen:
+        return int(chosen.run(chosen))
     limits = ProofLimits(
         resources=chosen.resources, memory_bytes=chosen.memory_mib * 1024 * 1024, seconds=chosen.seconds
     )
@@ -49,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m invariants", description="Prove what a bundle promises.")
     commands = parser.add_subparsers(required=True)
+    counters_command.add(commands)
     prove = commands.add_parser("prove", help="prove every invariant of a bundle over every permitted question")
     prove.add_argument("bundle", type=Path, help="directory with policies.cedar and invariants.cedar")
     prove.add_argument("--tools", type=Path, default=CATALOGUE, help="directory with one YAML document for each tool")
@@ -76,29 +85,36 @@ def _read(path: Path) -> str:
 
 def _progress(finding: Finding, place: int, total: int) -> None:
     end = "\n" if place == total else ""
-    print(f"\r\033[K{place}/{total} {finding.invariant} over {finding.action}", end=end, file=sys.stderr, flush=True)
+    print(
+        f"\r\033[K{place}/{total} {finding.invariant or finding.kind} over {finding.action}",
+        end=end,
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _show(report: ProofReport, seconds: float) -> None:
-    by_invariant: dict[str, list[Finding]] = {}
+    by_subject: dict[str, list[Finding]] = {}
     for finding in report.findings:
-        by_invariant.setdefault(finding.invariant, []).append(finding)
-    width = max((len(name) for name in by_invariant), default=0)
-    for name, findings in by_invariant.items():
+        by_subject.setdefault(finding.invariant or _SUBJECTS[finding.kind], []).append(finding)
+    width = max(map(len, by_subject))
+    for name, findings in by_subject.items():
         proved = sum(finding.verdict is Verdict.PROVED for finding in findings)
         verdict = "proved" if proved == len(findings) else "NOT PROVED"
-        print(f"{name:{width}}  {verdict:10}  {proved}/{len(findings)} actions  {findings[0].sentence}")
+        print(f"{name:{width}}  {verdict:10}  {f'{proved}/{len(findings)}':>7} request types  {findings[0].sentence}")
     for finding in report.failures:
-        print(f"\n{finding.invariant} over {finding.action or 'no action'}: {finding.verdict.value} ({finding.reason})")
+        subject = finding.invariant or _SUBJECTS[finding.kind]
+        asked = f"{finding.action} by {finding.principal}" if finding.action else "no action"
+        print(f"\n{subject} over {asked}: {finding.verdict.value} ({finding.reason})")
         if finding.where:
             print(f"  {finding.where}")
         if finding.value is not None:
             print(f"  {finding.value:,} against {finding.limit:,}")
         if finding.counter_example is not None:
-            print("  Cedar allows this question:")
+            print("  Cedar allows this question:" if finding.invariant else "  The engine errs on this question:")
             print("\n".join(f"    {line}" for line in _shown(finding.counter_example)))
     total, failed = len(report.findings), len(report.failures)
-    print(f"\n{total - failed} of {total} obligations proved in {seconds:.1f} s by {report.solver or 'no solver'}.")
+    print(f"\n{total - failed} of {total} obligations proved in {seconds:.1f} s by {report.solver_names}.")
 
 
 def _shown(question: Mapping[str, object]) -> list[str]:

@@ -3,7 +3,8 @@
 InvariantError
 ├─ Unsupported       a form outside the supported ones: refused a meaning, never approximated
 ├─ EvaluationError   a supported expression errs on this question, as it would in Cedar
-└─ Unreadable        a set of invariants that does not have the agreed shape
+├─ Unreadable        a set of invariants that does not have the agreed shape
+└─ Busy              too many proofs wait for their turn
 """
 
 from __future__ import annotations
@@ -30,3 +31,7 @@ class EvaluationError(InvariantError):
 
 class Unreadable(InvariantError):
     """Invariants must be `forbid` policies with a unique `@id` and a `@sentence`."""
+
+
+class Busy(InvariantError):
+    """Too many proofs wait for their turn already: the same upload may be tried again later."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from invariants.reports import Finding, Verdict
 from invariants.statements import Statement
-from policies.schema import CedarSchema
+from policies.cedar import PRINCIPAL_TYPES, PrincipalType
+from policies.schema import ActionType, CedarSchema
 from tool_registry.contracts import Contract, Kind
 
 
@@ -53,11 +55,39 @@ def job(
     )
 
 
-def planned(statements: Iterable[Statement]) -> Iterator[tuple[Statement, str]]:
-    """Every obligation of a run in order: invariants as in the file, actions by name; `""` where one covers none."""
-    for statement in statements:
-        for action in statement.actions or ("",):
-            yield statement, action
+def planned(job: Job, statements: Iterable[Statement]) -> Iterator[Finding]:
+    """Every obligation of a run in order, not yet tried: invariants without a tool, then tools by name."""
+    read = tuple(statements)
+    yield from (covers_nothing(statement) for statement in read if not statement.actions)
+    for action in job.schema.typed.actions.values():
+        covering = tuple(statement for statement in read if action.name in statement.actions)
+        for principal in PRINCIPAL_TYPES:
+            yield from blanks(action, principal, covering)
+
+
+def blanks(action: ActionType, principal: PrincipalType, covering: Iterable[Statement]) -> Iterator[Finding]:
+    """The obligations of one type of request, not yet tried."""
+    blank = Finding(
+        action=action.name,
+        principal=principal,
+        resource=action.resource_type,
+        verdict=Verdict.UNKNOWN,
+        reason="not_tried",
+    )
+    yield from (replace(blank, kind=kind) for kind in ("assumptions", "premise", "never_errs"))
+    for statement in covering:
+        yield replace(blank, invariant=statement.id, sentence=statement.sentence)
+
+
+def covers_nothing(statement: Statement) -> Finding:
+    """The verdict on an invariant whose scope covers no tool."""
+    return Finding(
+        invariant=statement.id,
+        sentence=statement.sentence,
+        action="",
+        verdict=Verdict.VACUOUS,
+        reason="covers_no_action",
+    )
 
 
 def _samples(contract: Contract) -> Iterator[tuple[str, str]]:

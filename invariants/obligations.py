@@ -1,11 +1,10 @@
-"""Obligations: what has to be shown of one invariant for one action.
+"""Obligations: what has to be shown of a bundle for one type of request, as one text that any solver reads.
 
-*No question is permitted and violates the invariant.* Permitted means Cedar's raw Allow with errors ignored: some
-permit is satisfied and no forbid is, so a forbid that errs is missing, as it would be. Violated means that the
-invariant's forbid is satisfied or errs. Both are terms over the unknowns of the action's questions, under the
-assumptions below and no others.
+Permitted means Cedar's raw Allow with errors ignored: some permit is satisfied and no forbid is, so a forbid that errs
+is missing, as it would be. Violated means that an invariant's forbid is satisfied or errs. Both are terms over all
+requests of the type, under the assumptions below and no others.
 
-An obligation has a text that depends on policies, schema and invariant alone; its digest goes into the certificate.
+The text depends on policies, schema and invariants alone. Its digest goes into the certificate, once for each goal.
 """
 
 from __future__ import annotations
@@ -13,18 +12,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum, unique
+from functools import cached_property
 from hashlib import sha256
 
-from invariants import symbolic
+from invariants import statements, tool_requests
 from invariants.errors import Unsupported
+from invariants.jobs import Job
+from invariants.meaning import compiler, schemas
 from invariants.solving import smtlib
+from invariants.solving.answers import Verdict
+from invariants.solving.smtlib import Script
 from invariants.solving.terms import Term
 from invariants.statements import Statement
-from invariants.vocabulary import Bool, Long, Outcome, RecordValue, String, Vocabulary
-from policies import cedar_syntax
-from policies.cedar import Rule
-from policies.questions import APPROVER_ROLES
-from policies.schema import ActionType, LongType, StringType
+from invariants.tool_requests import ToolRequests
+from policies.cedar import PRINCIPAL_TYPES, PrincipalType, parse
+from policies.schema import ActionType
+
+ENCODER_VERSION = f"lockgate-obligations 2, {compiler.COMPILER_VERSION}"
+"""Changes whenever the meaning or the printed form of an obligation changes; certificates name it."""
 
 ASSUMPTIONS = (
     "integers of a question lie in the ranges of the schema",
@@ -39,159 +45,133 @@ ASSUMPTIONS = (
 """What a proof takes for granted, in the words of the certificate. Building a question keeps all of them."""
 
 
+@unique
+class Kind(StrEnum):
+    """What an obligation is about."""
+
+    ASSUMPTIONS = "assumptions"
+    """Some request fits the assumptions."""
+    PREMISE = "premise"
+    """Some request is permitted."""
+    NEVER_ERRS = "never_errs"
+    """No forbid errs: one that does is missing."""
+    INVARIANT = "invariant"
+    """No permitted request violates the invariant."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obligation:
-    """One invariant over one action."""
+    """One thing to be shown for one type of request."""
 
-    invariant: str
+    kind: Kind
+    subject: str
+    """The invariant; empty for the other kinds."""
     action: str
-    vocabulary: Vocabulary
-    assumptions: tuple[Term, ...]
-    permitted: Term
-    violated: Term
-    is_closed: bool
-    """No permit covers the action: nothing is permitted whatever the question, and there is no premise to reach."""
+    principal: PrincipalType
+    resource: str
+    """Types; with the action the type of request."""
+    goal: Term
 
     @property
-    def text(self) -> str:
-        """Everything the verdict depends on, portable and in one order."""
-        vocabulary = self.vocabulary
+    def wanted(self) -> Verdict:
+        """The answer to whether the goal can hold that discharges the obligation."""
+        is_possible = self.kind in (Kind.ASSUMPTIONS, Kind.PREMISE)
+        return Verdict.SATISFIABLE if is_possible else Verdict.UNSATISFIABLE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """All obligations of one type of request, in one text."""
+
+    requests: ToolRequests
+    obligations: tuple[Obligation, ...]
+    refused: tuple[tuple[Statement, Unsupported], ...]
+    """Invariants that have no exact meaning for this type of request."""
+    given: tuple[Term, ...]
+
+    @cached_property
+    def script(self) -> Script:
+        """Everything that the verdicts depend on."""
+        return smtlib.scripted(self.given, [obligation.goal for obligation in self.obligations])
+
+    def text(self, place: int) -> str:
+        """One obligation, whole: a comment that says what its symbols stand for, and a script for any solver."""
+        return f"{self._head}{self.script.question(place)}"
+
+    def digest(self, place: int) -> str:
+        """Of the obligation's text."""
+        return f"sha256:{sha256(self.text(place).encode()).hexdigest()}"
+
+    @cached_property
+    def _head(self) -> str:
         table = {
-            "encoder": symbolic.ENCODER_VERSION,
-            "invariant": self.invariant,
-            "action": self.action,
-            "symbols": [[symbol.number, symbol.sort.value, list(symbol.path)] for symbol in vocabulary.symbols],
-            "names": list(vocabulary.names),
+            "encoder": ENCODER_VERSION,
+            "action": self.requests.action.name,
+            "principal": self.requests.principal,
+            "goals": [[each.kind.value, each.subject] for each in self.obligations],
+            "symbols": [[each.number, each.sort.value, list(each.path)] for each in self.requests.universe.unknowns],
         }
-        script = smtlib.script((*self.assumptions, self.permitted, self.violated))
-        return f"; {json.dumps(table, ensure_ascii=True, separators=(',', ':'))}\n{script}"
-
-    @property
-    def digest(self) -> str:
-        """Take it before `counterexamples` asks for further names."""
-        return f"sha256:{sha256(self.text.encode()).hexdigest()}"
+        return f"; {json.dumps(table, ensure_ascii=True, separators=(',', ':'))}\n"
 
 
-def build(statement: Statement, rules: Iterable[Rule], action: ActionType, resource_argument: str | None) -> Obligation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A type of request of which nothing could be written down."""
+
+    action: ActionType
+    principal: PrincipalType
+    cause: Unsupported
+
+
+def sheets(job: Job) -> Iterator[Sheet | Refused]:
+    """What has to be shown, for each tool and each type of principal. Raises `Unreadable` and `PolicyFault`."""
+    read, rules = statements.read(job.invariants, job.schema.typed), parse(job.policies)
+    general = schemas.of_tools(job.schema.typed)
+    for action in job.schema.typed.actions.values():
+        covering = tuple(each for each in read if action.name in each.actions)
+        argument = job.resource_arguments.get(action.name)
+        for principal in PRINCIPAL_TYPES:
+            try:
+                requests = tool_requests.encode_type(rules, general, action, argument, principal)
+                yield write(requests, covering)
+            except Unsupported as cause:
+                yield Refused(action=action, principal=principal, cause=cause)
+
+
+def write(requests: ToolRequests, covering: Iterable[Statement]) -> Sheet:
     """
-    Write down what has to be shown.
+    Write down what has to be shown of each statement that covers the tool, and of the policies themselves.
 
-    Raises `Unsupported` when a rule for this action, the invariant or the risk expression has no exact meaning.
+    Raises `Unsupported` when the footprint of the rules is too large to be closed.
     """
-    vocabulary = Vocabulary(action)
-    terms = vocabulary.terms
-    groups = {action.name: frozenset(action.groups)}
-    satisfied: dict[str, list[Term]] = {"permit": [], "forbid": []}
-    for rule in rules:
-        if cedar_syntax.action_is_covered(rule.node, action.name, groups):
-            outcome = symbolic.policy(rule.node, vocabulary, f"rule `{rule.id}`")
-            satisfied[rule.effect].append(symbolic.satisfied(outcome, terms))
-    permitted = terms.both(
-        terms.disjunction(satisfied["permit"]), terms.negation(terms.disjunction(satisfied["forbid"]))
-    )
-    forbidden = symbolic.policy(statement.policy, vocabulary, f"invariant `{statement.id}`")
-    violated = terms.either(terms.negation(forbidden.ok), symbolic.satisfied(forbidden, terms))
-    return Obligation(
-        invariant=statement.id,
-        action=action.name,
-        vocabulary=vocabulary,
-        assumptions=tuple(_assumptions(vocabulary, resource_argument)),
-        permitted=permitted,
-        violated=violated,
-        is_closed=not satisfied["permit"],
+    goals: list[tuple[Kind, str, Term]] = [
+        (Kind.ASSUMPTIONS, "", requests.universe.terms.true),
+        (Kind.PREMISE, "", requests.permitted),
+        (Kind.NEVER_ERRS, "", requests.forbids_err),
+    ]
+    refused: list[tuple[Statement, Unsupported]] = []
+    for statement in covering:
+        try:
+            violated = requests.violated(statement.policy, f"invariant `{statement.id}`")
+        except Unsupported as unsupported:
+            refused.append((statement, unsupported))
+            continue
+        goals.append((Kind.INVARIANT, statement.id, requests.universe.terms.both(requests.permitted, violated)))
+    return Sheet(
+        requests=requests,
+        obligations=tuple(_obligations(requests, goals)),
+        refused=tuple(refused),
+        given=requests.given(),
     )
 
 
-def _assumptions(vocabulary: Vocabulary, resource_argument: str | None) -> Iterator[Term]:
-    """Ranges come last: the others may bring unknowns of their own."""
-    yield from _risk(vocabulary)
-    yield from _principal(vocabulary)
-    yield from _resource(vocabulary, resource_argument)
-    yield from _approvals(vocabulary)
-    yield from _ranges(vocabulary)
-
-
-def _risk(vocabulary: Vocabulary) -> Iterator[Term]:
-    where = f"risk of `{vocabulary.action.name}`"
-    try:
-        node = cedar_syntax.parse_expression(vocabulary.action.risk)
-    except cedar_syntax.SyntaxRefused as error:
-        raise Unsupported("risk_unreadable", where) from error
-    defined = symbolic.expression(node, vocabulary, where)
-    stated = _at(vocabulary, "risk")
-    if not isinstance(defined.value, Long) or stated is None or not isinstance(stated.value, Long):
-        raise Unsupported("risk_not_long", where)
-    yield defined.ok
-    yield vocabulary.terms.equal(stated.value.term, defined.value.term)
-
-
-def _principal(vocabulary: Vocabulary) -> Iterator[Term]:
-    terms = vocabulary.terms
-    principal = vocabulary.principal()
-    is_person = terms.equal(principal.type, vocabulary.name("Person"))
-    yield terms.either(is_person, terms.equal(principal.type, vocabulary.name("Agent")))
-    for symbol in vocabulary.symbols:
-        if symbol.path[0] == "role":
-            yield terms.implication(vocabulary.has_role(symbol.path[1]), is_person)
-    autonomy = _at(vocabulary, "autonomy")
-    if autonomy is not None and isinstance(autonomy.value, Long):
-        yield terms.implication(is_person, terms.equal(autonomy.value.term, terms.integer(0)))
-    registered = _at(vocabulary, "registered")
-    if registered is not None and isinstance(registered.value, Bool):
-        yield terms.implication(is_person, terms.negation(registered.value.term))
-
-
-def _resource(vocabulary: Vocabulary, argument: str | None) -> Iterator[Term]:
-    if not vocabulary.is_known(("resource", "id")):
-        return
-    if argument is not None:
-        named = _at(vocabulary, "arguments", argument)
-    else:
-        named = _at(vocabulary, "tenant") if vocabulary.action.resource_type == "Tenant" else None
-    if named is not None and isinstance(named.value, String):
-        is_same = vocabulary.terms.equal(vocabulary.resource().id, named.value.term)
-        yield vocabulary.terms.implication(named.ok, is_same)
-
-
-def _approvals(vocabulary: Vocabulary) -> Iterator[Term]:
-    terms = vocabulary.terms
-    if not any(symbol.path[:2] == ("context", "approvals") for symbol in vocabulary.symbols):
-        return
-    persons = _count(vocabulary, "persons")
-    total = terms.integer(0)
-    for role in APPROVER_ROLES:
-        count = _count(vocabulary, role)
-        total = terms.add(total, count)
-        yield terms.less_equal(count, persons)
-    yield terms.less_equal(persons, total)
-
-
-def _at(vocabulary: Vocabulary, *path: str) -> Outcome | None:
-    """A member of the context by its path, if the schema has one."""
-    found = Outcome(vocabulary.terms.true, vocabulary.context())
-    for name in path:
-        member = vocabulary.member(found.value, name) if isinstance(found.value, RecordValue) else None
-        if member is None:
-            return None
-        found = Outcome(vocabulary.terms.both(found.ok, member.ok), member.value)
-    return found
-
-
-def _count(vocabulary: Vocabulary, name: str) -> Term:
-    member = _at(vocabulary, "approvals", name)
-    if member is None or not isinstance(member.value, Long):
-        raise Unsupported("approvals_not_counts", f"action `{vocabulary.action.name}`")
-    return member.value.term
-
-
-def _ranges(vocabulary: Vocabulary) -> Iterator[Term]:
-    terms = vocabulary.terms
-    for symbol in vocabulary.symbols:
-        unknown = terms.symbol(symbol.sort, symbol.number)
-        match symbol.type:
-            case LongType(minimum=minimum, maximum=maximum):
-                yield terms.within(unknown, minimum, maximum)
-            case StringType(choices=choices) if choices:
-                yield terms.disjunction(terms.equal(unknown, vocabulary.name(choice)) for choice in choices)
-            case _:
-                pass
+def _obligations(requests: ToolRequests, goals: Iterable[tuple[Kind, str, Term]]) -> Iterator[Obligation]:
+    for kind, subject, goal in goals:
+        yield Obligation(
+            kind=kind,
+            subject=subject,
+            action=requests.action.name,
+            principal=requests.principal,
+            resource=requests.action.resource_type,
+            goal=goal,
+        )

@@ -1,81 +1,137 @@
-"""The prover: every invariant of a bundle, over every permitted question of every action it covers.
+"""The prover: everything that has to be shown of a bundle, for every type of request about its tools.
 
-Runs inside the worker process (see `worker`); callers use `supervisor`. For each obligation, in this order:
+Runs inside a worker process (see `worker`), once for each solver; callers use `supervisor`, which joins the two. Both
+runs write the obligations anew from the bundle. The run with z3 finds out, in this order:
 
 1. write      what has to be shown, as terms; a form without exact meaning ends here: unknown
-2. premise    some question is permitted under the assumptions; otherwise vacuous
-3. show       no permitted question violates the invariant: proved
-4. replay     a question that does is put to the real engine and the compiled check before anyone sees it: refuted
+2. settle     each goal, alone with the assumptions: can it hold?
+3. replay     a question for which it does is put to the real engine and the compiled check before anyone sees it
 
 Solver limits end in unknown. Nothing but proved lets a bundle pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
-from invariants import checks, counterexamples, jobs, obligations, statements
+from invariants import checks, counterexamples, obligations, statements
 from invariants.checks import CompiledInvariants
 from invariants.errors import Unsupported
-from invariants.jobs import Job
-from invariants.obligations import Obligation
+from invariants.jobs import Job, blanks, covers_nothing
+from invariants.obligations import Kind, Obligation, Refused, Sheet
 from invariants.reports import Finding, Verdict
+from invariants.solving import z3_backend
+from invariants.solving.answers import Verdict as Answer
 from invariants.solving.z3_backend import Solver
-from invariants.solving.z3_backend import Verdict as Answer
 from invariants.statements import Statement
-from policies.cedar import Engine, Rule, parse
+from policies.cedar import Engine
 from policies.questions import Question
+
+
+def answers(job: Job, memory_bytes: int) -> Iterator[dict[str, Any]]:
+    """What the worker says: who it is, then each verdict."""
+    # The solver gives up before the address space ends, so that most memory bombs are an answer and not a death.
+    z3_backend.limit_memory(memory_bytes * 3 // 4)
+    yield {"solver": z3_backend.used(job.limits.resources)}
+    for finding in run(job):
+        yield finding.document()
 
 
 def run(job: Job) -> Iterator[Finding]:
     """
-    Give the verdict on each obligation, invariants in file order and actions by name.
+    Give the verdict on each obligation by z3, in the order of `jobs.planned`.
 
     Raises `Unreadable` and `PolicyFault` when invariants or policies cannot be read at all.
     """
-    read = statements.read(job.invariants, job.schema.typed)
-    rules = parse(job.policies)
+    read = {statement.id: statement for statement in statements.read(job.invariants, job.schema.typed)}
+    yield from (covers_nothing(statement) for statement in read.values() if not statement.actions)
     replay = _Replay(job)
-    for statement, name in jobs.planned(read):
-        yield _judge(statement, name, rules, job, replay)
+    written = obligations.sheets(job)
+    for pair in zip(written, written, strict=True):
+        judged = [each if isinstance(each, Refused) else _Judged(each, job, replay) for each in pair]
+        is_reachable = any(isinstance(each, _Judged) and each.is_reachable for each in judged)
+        for each in judged:
+            if isinstance(each, Refused):
+                covering = tuple(one for one in read.values() if each.action.name in one.actions)
+                yield from _refused(each, covering)
+            else:
+                yield from each.findings(read, is_reachable=is_reachable)
 
 
-def _judge(statement: Statement, name: str, rules: tuple[Rule, ...], job: Job, replay: _Replay) -> Finding:
-    blank = Finding(
-        invariant=statement.id, sentence=statement.sentence, action=name, verdict=Verdict.UNKNOWN, reason="not_tried"
-    )
-    if not name:
-        return replace(blank, verdict=Verdict.VACUOUS, reason="covers_no_action")
-    try:
-        action = job.schema.typed.actions[name]
-        obligation = obligations.build(statement, rules, action, job.resource_arguments.get(name))
-    except Unsupported as refused:
-        return replace(blank, reason=refused.reason_code, where=refused.where)
-    return _decide(replace(blank, digest=obligation.digest), statement, obligation, job, replay)
+def _refused(refused: Refused, covering: tuple[Statement, ...]) -> Iterator[Finding]:
+    for blank in blanks(refused.action, refused.principal, covering):
+        yield replace(blank, reason=refused.cause.reason_code, where=refused.cause.where)
 
 
-def _decide(blank: Finding, statement: Statement, obligation: Obligation, job: Job, replay: _Replay) -> Finding:
-    resources = job.limits.resources
-    if obligation.is_closed:
-        # No permit names the action, so there is no premise that could be unreachable by mistake.
-        return replace(blank, verdict=Verdict.PROVED, reason="nothing_permitted")
-    solver = Solver((*obligation.assumptions, obligation.permitted), resources)
-    premise = solver.check()
-    if premise is Answer.UNKNOWN:
-        return replace(blank, reason="solver_limit")
-    if premise is Answer.UNSATISFIABLE:
-        alone = Solver(obligation.assumptions, resources).check()
-        reason = "assumptions_contradict" if alone is Answer.UNSATISFIABLE else "premise_unreachable"
-        return replace(blank, verdict=Verdict.VACUOUS, reason=reason)
-    match solver.check(obligation.violated):
-        case Answer.UNSATISFIABLE:
-            return replace(blank, verdict=Verdict.PROVED, reason="holds")
-        case Answer.UNKNOWN:
-            return replace(blank, reason="solver_limit")
-        case Answer.SATISFIABLE:
-            example = counterexamples.question(obligation, solver, job.samples.get(obligation.action, {}))
-            return replay.judge(statement, blank, example)
+class _Judged:
+    """One sheet with z3's answers."""
+
+    __slots__ = ("_answers", "_job", "_replay", "_sheet", "_solver")
+
+    def __init__(self, sheet: Sheet, job: Job, replay: _Replay) -> None:
+        goals = [obligation.goal for obligation in sheet.obligations]
+        self._sheet, self._job, self._replay = sheet, job, replay
+        self._solver = Solver(sheet.given, job.limits.resources, goals)
+        self._answers = tuple(self._solver.settle(place) for place in range(len(goals)))
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether some request of the type is permitted."""
+        return self._answers[self._place(Kind.PREMISE)] is Answer.SATISFIABLE
+
+    def findings(self, read: Mapping[str, Statement], *, is_reachable: bool) -> Iterator[Finding]:
+        """Every verdict. `is_reachable`: whether some request for the tool is permitted, whoever asks."""
+        requests = self._sheet.requests
+        covering = tuple(statement for statement in read.values() if requests.action.name in statement.actions)
+        places = {(each.kind.value, each.subject): place for place, each in enumerate(self._sheet.obligations)}
+        refused = {statement.id: cause for statement, cause in self._sheet.refused}
+        for blank in blanks(requests.action, requests.principal, covering):
+            place = places.get((blank.kind, blank.invariant))
+            if place is None:
+                cause = refused[blank.invariant]
+                yield replace(blank, reason=cause.reason_code, where=cause.where)
+                continue
+            obligation, answer = self._sheet.obligations[place], self._answers[place]
+            asked = replace(blank, digest=self._sheet.digest(place), answers={"z3": answer.value})
+            if answer is Answer.UNKNOWN:
+                yield replace(asked, reason="solver_limit")
+            elif obligation.kind is Kind.PREMISE:
+                yield self._premise(asked, is_reachable=is_reachable)
+            elif answer is obligation.wanted:
+                yield replace(asked, verdict=Verdict.PROVED, reason=self._why(obligation))
+            else:
+                yield self._failed(asked, obligation, read)
+
+    def _why(self, obligation: Obligation) -> str:
+        if obligation.kind is Kind.ASSUMPTIONS:
+            return "consistent"
+        return "holds" if self.is_reachable else "nothing_permitted"
+
+    def _premise(self, asked: Finding, *, is_reachable: bool) -> Finding:
+        if self.is_reachable:
+            self._solver.settle(self._place(Kind.PREMISE))
+            requests = self._sheet.requests
+            roots = (*self._sheet.given, requests.permitted)
+            return self._replay.permitted(asked, counterexamples.any_question(requests, self._solver, roots))
+        if is_reachable or self._sheet.requests.is_closed:
+            return replace(asked, verdict=Verdict.PROVED, reason="nothing_permitted")
+        return replace(asked, verdict=Verdict.VACUOUS, reason="premise_unreachable")
+
+    def _failed(self, asked: Finding, obligation: Obligation, read: Mapping[str, Statement]) -> Finding:
+        if obligation.kind is Kind.ASSUMPTIONS:
+            return replace(asked, verdict=Verdict.VACUOUS, reason="assumptions_contradict")
+        samples = self._job.samples.get(obligation.action, {})
+        example = counterexamples.question(self._sheet.requests, obligation.goal, samples)
+        if example is None:
+            return replace(asked, reason="solver_limit")
+        if obligation.kind is Kind.NEVER_ERRS:
+            return self._replay.erring(asked, example)
+        return self._replay.violating(asked, read[obligation.subject], example)
+
+    def _place(self, kind: Kind) -> int:
+        return next(place for place, each in enumerate(self._sheet.obligations) if each.kind is kind)
 
 
 class _Replay:
@@ -92,16 +148,39 @@ class _Replay:
             # The invariant that uses the form is unknown already; the others are still judged by the engine.
             self._checks = None
 
-    def judge(self, statement: Statement, finding: Finding, example: Question) -> Finding:
+    def permitted(self, finding: Finding, example: Question) -> Finding:
+        """The premise is reached by a question that the engine allows too."""
+        if not self._policies.raw_allow(example):
+            return _differs(finding)
+        return replace(finding, verdict=Verdict.PROVED, reason="reachable")
+
+    def erring(self, finding: Finding, example: Question) -> Finding:
+        """A forbid errs on the question, in the engine too."""
+        erring = self._policies.decide(example).errors
+        if not erring:
+            return _differs(finding)
+        return replace(
+            finding,
+            verdict=Verdict.REFUTED,
+            reason="forbid_errs",
+            where=", ".join(f"rule `{each}`" for each in erring),
+            counter_example=example.document(),
+        )
+
+    def violating(self, finding: Finding, statement: Statement, example: Question) -> Finding:
         """The finding with its counter-example, or an encoding bug when engine, check and solver do not agree."""
         refuted = replace(finding, verdict=Verdict.REFUTED, reason="violated", counter_example=example.document())
         answer = self._invariants.decide(example)
         is_violated = statement.id in {hit.id for hit in answer.rules} or statement.id in answer.errors
         if not self._policies.raw_allow(example) or not is_violated:
-            return replace(finding, verdict=Verdict.ENCODING_BUG, reason="replay_differs")
+            return _differs(finding)
         if self._checks is None:
             return refuted
         check = next(check for check in self._checks.evaluate(example) if check.id == statement.id)
         if check.holds:
             return replace(finding, verdict=Verdict.ENCODING_BUG, reason="check_differs")
         return replace(refuted, value=check.value, limit=check.limit)
+
+
+def _differs(finding: Finding) -> Finding:
+    return replace(finding, verdict=Verdict.ENCODING_BUG, reason="replay_differs")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Any
 
@@ -19,40 +19,57 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
     VACUOUS = "vacuous"
     ENCODING_BUG = "encoding_bug"
-    """The solver's question is not permitted by the engine, or not a violation: one of the two meanings is wrong."""
+    """Engine, closures and solvers do not agree on a question or an obligation: one of the meanings is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """The verdict on one obligation."""
 
-    invariant: str
-    sentence: str
+    kind: str = "invariant"
+    """See `obligations.Kind`."""
+    invariant: str = ""
+    """Empty for the other kinds."""
+    sentence: str = ""
     action: str
     """Empty: the invariant covers no action."""
+    principal: str = ""
+    resource: str = ""
+    """Entity types; with the action the type of request."""
     verdict: Verdict
     reason: str = ""
     """Why the verdict is what it is, from the closed list of `docs/invariants.md`."""
     where: str = ""
-    """With a refused form: the rule that uses it."""
+    """The rule, and where in it, that has no meaning here, or that errs."""
     digest: str = ""
     """Of the obligation's text. Empty where none could be written."""
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """Solver -> what it said to the question whether the obligation's goal can hold: `sat`, `unsat` or `unknown`."""
     counter_example: Mapping[str, Any] | None = None
-    """A question document that the engine allows; set exactly when refuted."""
+    """A question document that the engine answers as said; set exactly when refuted."""
     value: int | None = None
     limit: int | None = None
     """Both sides of the comparison that the counter-example fails."""
 
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What was asked."""
+        return self.kind, self.invariant, self.action, self.principal
+
     def document(self) -> dict[str, Any]:
         """Canonical JSON members."""
         return {
+            "kind": self.kind,
             "invariant": self.invariant,
             "sentence": self.sentence,
             "action": self.action,
+            "principal": self.principal,
+            "resource": self.resource,
             "verdict": self.verdict.value,
             "reason": self.reason,
             "where": self.where,
             "digest": self.digest,
+            "answers": dict(self.answers),
             "counter_example": None if self.counter_example is None else dict(self.counter_example),
             "value": self.value,
             "limit": self.limit,
@@ -60,30 +77,45 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SolverUsed:
+    """Who answered, and how it was set."""
+
+    name: str
+    version: str
+    options: tuple[str, ...]
+    """`name=value`, sorted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProofReport:
     """Every obligation of a bundle with its verdict, and what the verdicts rest on."""
 
     findings: tuple[Finding, ...]
-    solver: str
-    """Name and version. Empty when the worker died before it could say."""
+    solvers: tuple[SolverUsed, ...]
+    """Those that said who they are; a worker that died before it could is missing."""
     engine: str
     encoder: str
     assumptions: tuple[str, ...]
 
     @property
     def is_proved(self) -> bool:
-        """Whether the bundle may be published. A bundle without obligations shows nothing, so it may not."""
-        return bool(self.findings) and all(finding.verdict is Verdict.PROVED for finding in self.findings)
+        """Whether the bundle may be published. A bundle without invariants shows nothing, so it may not."""
+        return any(finding.invariant for finding in self.findings) and not self.failures
 
     @property
     def failures(self) -> tuple[Finding, ...]:
         """What stands in the way."""
         return tuple(finding for finding in self.findings if finding.verdict is not Verdict.PROVED)
 
+    @property
+    def solver_names(self) -> str:
+        """For people."""
+        return " and ".join(f"{solver.name} {solver.version}" for solver in self.solvers) or "no solver"
+
     def document(self) -> dict[str, Any]:
         """Canonical JSON members."""
         return {
-            "solver": self.solver,
+            "solvers": {each.name: {"version": each.version, "options": list(each.options)} for each in self.solvers},
             "engine": self.engine,
             "encoder": self.encoder,
             "assumptions": list(self.assumptions),

@@ -1,47 +1,36 @@
-"""Proof runs for a process that must stay alive and responsive: each in a worker of its own, bounded and killable.
+"""Proof runs: the prover with z3 and the second opinion with cvc5, side by side, and the two joined.
 
-Whatever becomes of the worker (killed, out of memory, out of time, talking nonsense), the answer is a report in which
-the obligations it did not answer are unknown. Never a yes, and never an exception. No solver is loaded in this
-process.
+An obligation is proved where both solvers say so of the same text. Whatever becomes of a worker, the answer is a report
+in which the obligations it did not answer are unknown. Never a yes, and never an exception.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import math
-import os
-import pickle
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from invariants import jobs, obligations, reports, statements, symbolic
+from invariants import jobs, obligations, reports, statements
 from invariants.errors import InvariantError
 from invariants.jobs import Job, ProofLimits
-from invariants.reports import Finding, ProofReport, Verdict
-from invariants.worker import EXIT_OUT_OF_MEMORY
+from invariants.processes import Queue, converse
+from invariants.reports import Finding, ProofReport, SolverUsed, Verdict
 from policies import cedar_syntax
 from policies.cedar import parse
 from policies.schema import CedarSchema
 from tool_registry.contracts import Contract
 
-_ROOT = Path(__file__).resolve().parent.parent
-_LINE_BYTES_MAX = 1024 * 1024  # A counter-example is a question, some kilobytes.
-_ENVIRONMENT = ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")  # The worker needs no setting and no secret.
-
 Progress = Callable[[Finding, int, int], None]
-"""Told of each verdict, its place from 1, and how many there will be."""
+"""Told of each verdict of the prover, its place from 1, and how many there will be."""
 
 
 class Prover:
-    """Starts workers, one at a time: a second upload waits rather than share the machine with the first."""
+    """Starts workers, for one bundle at a time."""
 
-    def __init__(self, limits: ProofLimits | None = None) -> None:
+    def __init__(self, limits: ProofLimits | None = None, queue: Queue | None = None) -> None:
         self._limits = limits or ProofLimits()
-        self._turn = asyncio.Semaphore(1)
+        self._queue = queue or Queue()
 
     async def prove(
         self,
@@ -53,122 +42,99 @@ class Prover:
         """
         Prove every invariant of `files["invariants.cedar"]` over `files["policies.cedar"]`.
 
-        Raises `Unreadable` and `policies.errors.PolicyFault` when there is nothing that could be proved. Every other
-        fault is an unknown in the report. Cancelled, it leaves no process behind.
+        Raises `Unreadable` and `policies.errors.PolicyFault` when there is nothing that could be proved, `Busy` when
+        too many wait already. Every other fault is an unknown in the report. Cancelled, it leaves no process behind.
         """
         job = jobs.job(files, schema, contracts, self._limits)
         read = statements.read(job.invariants, schema.typed)
         parse(job.policies)
-        run = _Run([_unanswered(statement, action) for statement, action in jobs.planned(read)], progress)
-        async with self._turn:
-            reason = await _converse(job, run)
+        run, second = _Run(list(jobs.planned(job, read)), progress), Second()
+        async with self._queue.turn():
+            reason, other = await _both(job, run, second)
         return ProofReport(
-            findings=tuple(run.findings(reason)),
-            solver=run.solver,
+            findings=tuple(second.judge(finding, other) for finding in run.findings(reason)),
+            solvers=tuple(each for each in (run.solver, second.solver) if each is not None),
             engine=cedar_syntax.ENGINE_VERSION,
-            encoder=symbolic.ENCODER_VERSION,
+            encoder=obligations.ENCODER_VERSION,
             assumptions=obligations.ASSUMPTIONS,
         )
 
 
+async def _both(job: Job, run: _Run, second: Second) -> tuple[str, str]:
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(converse("prove", job, job.limits, run.hear))
+        other = group.create_task(converse("settle", job, job.limits, second.hear))
+    return first.result(), other.result()
+
+
 @dataclass(slots=True)
 class _Run:
-    """What the worker has said so far, held against what it was asked."""
+    """What the prover has said so far, held against what it was asked."""
 
     asked: list[Finding]
     progress: Progress | None
     answered: list[Finding] = field(default_factory=list)
-    solver: str = ""
-    is_done: bool = False
+    solver: SolverUsed | None = None
 
-    def hear(self, line: bytes) -> None:
+    def hear(self, document: dict[str, Any]) -> None:
         """Take one line. Raises `InvariantError` for anything but the next answer."""
-        try:
-            document: Any = json.loads(line)
-        except ValueError as error:
-            raise InvariantError("not JSON") from error
-        if not isinstance(document, dict) or self.is_done:
-            raise InvariantError("an object expected")
-        if not self.solver:
-            self.solver = str(document.get("solver", ""))
-            if not self.solver:
-                raise InvariantError("the solver's name expected")
-        elif "done" in document:
-            self.is_done = document["done"] == len(self.asked) == len(self.answered)
+        if self.solver is None:
+            self.solver = _solver(document)
         else:
             self._answer(reports.finding(document))
 
     def findings(self, reason: str) -> list[Finding]:
         """Every answer, and unknown for what is missing."""
         missing = self.asked[len(self.answered) :]
-        return [*self.answered, *(replace(finding, reason=reason) for finding in missing)]
+        return [*self.answered, *(replace(finding, reason=reason or "worker_died") for finding in missing)]
 
     def _answer(self, finding: Finding) -> None:
         if len(self.answered) >= len(self.asked):
             raise InvariantError("more answers than questions")
-        asked = self.asked[len(self.answered)]
-        if (finding.invariant, finding.action) != (asked.invariant, asked.action):
+        if finding.key != self.asked[len(self.answered)].key:
             raise InvariantError("the answer to another question")
         self.answered.append(finding)
         if self.progress is not None:
             self.progress(finding, len(self.answered), len(self.asked))
 
 
-async def _converse(job: Job, run: _Run) -> str:
-    """Run one worker to its end. Returns why answers may be missing."""
-    limits = job.limits
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "invariants.worker",
-        str(limits.memory_bytes),
-        str(math.ceil(limits.seconds)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        cwd=_ROOT,
-        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-        limit=_LINE_BYTES_MAX,
-    )
+@dataclass(slots=True)
+class Second:
+    """What the second solver has said so far, by the digest of what it was asked."""
+
+    solver: SolverUsed | None = None
+    answers: dict[str, str] = field(default_factory=dict)
+
+    def hear(self, document: dict[str, Any]) -> None:
+        """Take one line. Raises `InvariantError` for anything but digests with answers."""
+        if self.solver is None:
+            self.solver = _solver(document)
+        elif all(isinstance(answer, str) for answer in document.values()):
+            self.answers |= document
+        else:
+            raise InvariantError("answers expected")
+
+    def judge(self, finding: Finding, reason: str) -> Finding:
+        """The prover's verdict where the second solver says the same; less where it does not."""
+        first = finding.answers.get("z3", "unknown")
+        if first == "unknown":
+            return finding
+        answer = self.answers.get(finding.digest, "unknown")
+        joined = replace(finding, answers={**finding.answers, "cvc5": answer})
+        if answer == first:
+            return joined
+        unproved = replace(joined, counter_example=None, value=None, limit=None)
+        if answer != "unknown":
+            return replace(unproved, verdict=Verdict.ENCODING_BUG, reason="solvers_disagree")
+        if finding.verdict is Verdict.REFUTED:
+            return joined  # The engine itself allows the call; no second solver is needed to refuse it.
+        why = "second_solver_limit" if finding.digest in self.answers else reason or "second_solver_silent"
+        return replace(unproved, verdict=Verdict.UNKNOWN, reason=why)
+
+
+def _solver(document: dict[str, Any]) -> SolverUsed:
     try:
-        async with asyncio.timeout(limits.seconds):
-            await _exchange(process, job, run)
-            code = await process.wait()
-    except TimeoutError:
-        return "out_of_time"
-    except (InvariantError, ValueError, OSError):
-        # A broken pipe, a line without end, or an answer that was not asked for.
-        return "worker_died"
-    finally:
-        await _end(process)
-    return "out_of_memory" if code == EXIT_OUT_OF_MEMORY else "worker_died"
-
-
-async def _exchange(process: asyncio.subprocess.Process, job: Job, run: _Run) -> None:
-    stdin, stdout = process.stdin, process.stdout
-    if stdin is None or stdout is None:
-        raise InvariantError("pipes expected")
-    stdin.write(pickle.dumps(job))
-    await stdin.drain()
-    stdin.close()
-    while line := await stdout.readline():
-        run.hear(line)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        try:
-            process.kill()
-        except ProcessLookupError:
-            return
-        await process.wait()
-
-
-def _unanswered(statement: statements.Statement, action: str) -> Finding:
-    return Finding(
-        invariant=statement.id,
-        sentence=statement.sentence,
-        action=action,
-        verdict=Verdict.UNKNOWN,
-        reason="worker_died",
-    )
+        name, version, options = (document["solver"][member] for member in ("name", "version", "options"))
+        return SolverUsed(name=str(name), version=str(version), options=tuple(map(str, options)))
+    except (KeyError, TypeError) as error:
+        raise InvariantError("the solver's name expected") from error

@@ -6,10 +6,11 @@ those of `obligations.ASSUMPTIONS`: every question that the gateway builds keeps
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from invariants.errors import Unsupported
+from invariants.jobs import Job
 from invariants.meaning import compiler, schemas
 from invariants.meaning.entities import Entity, Request, Store
 from invariants.meaning.schemas import RequestType, Schema, Uid
@@ -17,7 +18,7 @@ from invariants.meaning.universe import Universe
 from invariants.meaning.values import Bool, Long, Outcome, Record, String, Value
 from invariants.solving.terms import Term
 from policies import cedar_syntax
-from policies.cedar import PRINCIPAL_TYPES, PrincipalType, Rule
+from policies.cedar import PRINCIPAL_TYPES, PrincipalType, Rule, parse
 from policies.questions import APPROVER_ROLES, Question
 from policies.schema import ActionType, TypedSchema
 
@@ -31,8 +32,8 @@ class ToolRequests:
     universe: Universe
     rules: tuple[Rule, ...]
     """Those whose action scope covers the tool."""
-    outcomes: tuple[Outcome, ...]
-    """Of the rules, in their order."""
+    outcomes: Mapping[str, Outcome]
+    """Of the rules, by id."""
     assumptions: tuple[Term, ...]
 
     @property
@@ -43,6 +44,20 @@ class ToolRequests:
             terms.disjunction(self._satisfied("permit")), terms.negation(terms.disjunction(self._satisfied("forbid")))
         )
 
+    @property
+    def is_closed(self) -> bool:
+        """No permit can be satisfied, whatever the request: there is no premise to reach."""
+        return all(term is self.universe.terms.false for term in self._satisfied("permit"))
+
+    @property
+    def forbids_err(self) -> Term:
+        """Where some forbid errs, so that the engine leaves it out."""
+        return self.universe.terms.disjunction(self.errs(rule) for rule in self.rules if rule.effect == "forbid")
+
+    def satisfied(self, rule: Rule) -> Term:
+        """Where a rule is satisfied."""
+        return compiler.satisfied(self.outcomes[rule.id], self.universe)
+
     def violated(self, invariant: cedar_syntax.Template, where: str) -> Term:
         """Where an invariant's forbid is satisfied or errs. Raises `Unsupported`."""
         outcome = compiler.policy(invariant, self.universe, where)
@@ -51,17 +66,21 @@ class ToolRequests:
 
     def errs(self, rule: Rule) -> Term:
         """Where a rule errs."""
-        outcome = self.outcomes[self.rules.index(rule)]
-        return self.universe.terms.negation(outcome.ok)
+        return self.universe.terms.negation(self.outcomes[rule.id].ok)
 
     def given(self) -> tuple[Term, ...]:
         """Assumptions and axioms. Take them after everything that is asked about has been translated."""
         return (*self.universe.axioms(), *self.assumptions)
 
     def _satisfied(self, effect: str) -> Iterator[Term]:
-        for rule, outcome in zip(self.rules, self.outcomes, strict=True):
-            if rule.effect == effect:
-                yield compiler.satisfied(outcome, self.universe)
+        return (self.satisfied(rule) for rule in self.rules if rule.effect == effect)
+
+
+def every(job: Job) -> Iterator[ToolRequests]:
+    """The encoding of every request type of a job, by tool and type of principal. Raises `Unsupported`."""
+    rules, general = parse(job.policies), schemas.of_tools(job.schema.typed)
+    for action in job.schema.typed.actions.values():
+        yield from encode(rules, job.schema.typed, action, job.resource_arguments.get(action.name), general)
 
 
 def encode(
@@ -76,13 +95,32 @@ def encode(
 
     `general` is `schemas.of_tools(schema)`, for callers that have it. Raises `Unsupported`.
     """
-    covering = tuple(
-        rule
-        for rule in rules
-        if cedar_syntax.action_is_covered(rule.node, action.name, {action.name: frozenset(action.groups)})
-    )
     known = general or schemas.of_tools(schema)
-    return tuple(_encode(covering, known, action, resource_argument, principal) for principal in PRINCIPAL_TYPES)
+    listed = tuple(rules)
+    return tuple(encode_type(listed, known, action, resource_argument, principal) for principal in PRINCIPAL_TYPES)
+
+
+def encode_type(
+    rules: Iterable[Rule],
+    schema: Schema,
+    action: ActionType,
+    resource_argument: str | None,
+    principal: PrincipalType,
+) -> ToolRequests:
+    """The same for one type of principal."""
+    groups = {action.name: frozenset(action.groups)}
+    covering = tuple(rule for rule in rules if cedar_syntax.action_is_covered(rule.node, action.name, groups))
+    kind = RequestType(principal=principal, action=Uid("Action", action.name), resource=action.resource_type)
+    universe = Universe(schema, kind)
+    outcomes = {rule.id: compiler.policy(rule.node, universe, f"rule `{rule.id}`") for rule in covering}
+    return ToolRequests(
+        action=action,
+        principal=principal,
+        universe=universe,
+        rules=covering,
+        outcomes=outcomes,
+        assumptions=tuple(_assumptions(universe, action, resource_argument, principal)),
+    )
 
 
 def request(question: Question) -> Request:
@@ -101,26 +139,6 @@ def store(question: Question, general: Schema) -> Store:
     roles = frozenset(Uid("Role", role) for role in question.roles)
     actions = {uid: Entity(ancestors=groups) for uid, groups in general.groups.items()}
     return {principal: Entity(ancestors=roles), **actions}
-
-
-def _encode(
-    rules: tuple[Rule, ...],
-    schema: Schema,
-    action: ActionType,
-    resource_argument: str | None,
-    principal: PrincipalType,
-) -> ToolRequests:
-    kind = RequestType(principal=principal, action=Uid("Action", action.name), resource=action.resource_type)
-    universe = Universe(schema, kind)
-    outcomes = tuple(compiler.policy(rule.node, universe, f"rule `{rule.id}`") for rule in rules)
-    return ToolRequests(
-        action=action,
-        principal=principal,
-        universe=universe,
-        rules=rules,
-        outcomes=outcomes,
-        assumptions=tuple(_assumptions(universe, action, resource_argument, principal)),
-    )
 
 
 def _assumptions(

@@ -1,27 +1,36 @@
-"""The process that proves: reads one job, writes one line for each verdict, and may die at any point.
+"""The process that solves: reads one task's input, writes one line for each answer, and may die at any point.
 
-`python -m invariants.worker` is started by `supervisor` and by nobody else. The job comes as a pickle over a pipe
+`python -m invariants.worker` is started by `processes` and by nobody else. The input comes as a pickle over a pipe
 that only the parent holds; answers go back as JSON, because what a process writes whose memory ran out is not to be
-believed as code. Limits are set before anything is read. Only here is a solver loaded.
+believed as code. Limits are set before anything is read. Only here is a solver loaded, and in offline commands.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pickle
 import resource
 import sys
+from collections.abc import Mapping
 
 EXIT_OUT_OF_MEMORY = 3
 
+TASKS: Mapping[str, str] = {
+    "prove": "invariants.prover",
+    "settle": "invariants.settling",
+    "explain": "invariants.explanations.search",
+}
+"""Task -> the module whose `answers(job)` gives one JSON object after the other."""
+
 
 def main() -> int:
-    """Prove one job. Exit codes: 0 all verdicts written, 3 out of memory; anything else is a death."""
-    memory_bytes, seconds = int(sys.argv[1]), int(sys.argv[2])
+    """Do one task. Exit codes: 0 all answers written, 3 out of memory; anything else is a death."""
+    task, memory_bytes, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     _limit(memory_bytes, seconds)
     try:
-        _prove(memory_bytes)
+        _answer(task, memory_bytes)
     except MemoryError:
         os._exit(EXIT_OUT_OF_MEMORY)  # Nothing may be allocated now, not even for a tidy end.
     return 0
@@ -39,20 +48,12 @@ def _limit(memory_bytes: int, seconds: int) -> None:
             continue
 
 
-def _prove(memory_bytes: int) -> None:
+def _answer(task: str, memory_bytes: int) -> None:
     # After the limits, so that loading is bounded too.
-    from invariants import prover  # noqa: PLC0415
-    from invariants.solving import z3_backend  # noqa: PLC0415
-
-    # The solver gives up before the address space ends, so that most memory bombs are an answer and not a death.
-    z3_backend.limit_memory(memory_bytes * 3 // 4)
-    job = pickle.load(sys.stdin.buffer)  # noqa: S301 - same
-    _write({"solver": z3_backend.SOLVER_VERSION})
-    count = 0
-    for finding in prover.run(job):
-        _write(finding.document())
-        count += 1
-    _write({"done": count})
+    answers = importlib.import_module(TASKS[task]).answers
+    job = pickle.load(sys.stdin.buffer)  # noqa: S301 - the parent's own bytes
+    for document in answers(job, memory_bytes):
+        _write(document)
 
 
 def _write(document: dict[str, object]) -> None:

@@ -106,6 +106,8 @@ class _Compiler:
             )
         )
         for number, clause in enumerate(template.clauses):
+            if self._always(result) is False:
+                break  # The scope does not match: Cedar never looks at the clauses.
             self._where = f"{rule}, clause {number + 1}"
             if place is not None and number < len(place.clauses):
                 line, column = place.clauses[number]

@@ -15,7 +15,7 @@ from invariants.meaning.entities import Entity, Request, Store, set_of
 from invariants.meaning.entities import Value as Data
 from invariants.meaning.schemas import EntityType, ExtensionType, RecordType, SetType, Type, Uid
 from invariants.meaning.universe import Universe
-from invariants.solving.terms import Term, Value, applications
+from invariants.solving.terms import Term, Terms, Value, applications
 from policies.schema import BoolType, LongType, StringType
 
 _CHARACTERS_FREE = 0xF0000  # Private use: where a model has a surrogate that stands for nothing.
@@ -187,9 +187,12 @@ class _Reader:
                 return extensions.Duration(int(part))
 
     def _text(self, value: Value) -> str:
-        """What a solver's string stands for; a surrogate that stands for nothing is some other character."""
-        original = self._universe.terms.original(str(value))
-        return "".join(
-            chr(_CHARACTERS_FREE + ord(character) - 0xD800) if "\ud800" <= character <= "\udfff" else character
-            for character in original
-        )
+        return original(self._universe.terms, str(value))
+
+
+def original(terms: Terms, text: str) -> str:
+    """What a solver's string stands for; a surrogate that stands for nothing is some other character."""
+    return "".join(
+        chr(_CHARACTERS_FREE + ord(character) - 0xD800) if "\ud800" <= character <= "\udfff" else character
+        for character in terms.original(text)
+    )

@@ -7,7 +7,8 @@ it came about.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from invariants.solving.terms import Op, Sort, Term, graph
 
@@ -26,17 +27,44 @@ _OPERATORS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """Assertions and goals as text. Each goal may be asked for together with the assertions, without the others."""
+
+    text: str
+    """Declarations, definitions and assertions, without a command that asks."""
+    goals: tuple[str, ...]
+    """The constant that is equal to each goal, in order."""
+
+    def question(self, goal: int) -> str:
+        """Whether that goal and all assertions can hold at once: a whole script for any solver."""
+        return f"{self.text}(check-sat-assuming ({self.goals[goal]}))\n"
+
+    def questions(self) -> str:
+        """All goals, one after the other, for a solver that is asked more than once."""
+        return self.text + "".join(f"(check-sat-assuming ({name}))\n" for name in self.goals)
+
+
 def script(assertions: Sequence[Term]) -> str:
     """The question whether all assertions can hold at once."""
-    return "\n".join(_lines(assertions)) + "\n"
+    return scripted(assertions, ()).text + "(check-sat)\n"
 
 
-def _lines(assertions: Iterable[Term]) -> Iterator[str]:
-    roots = tuple(assertions)
+def scripted(assertions: Sequence[Term], goals: Sequence[Term]) -> Script:
+    """Assertions with goals, printed once for all of them."""
     names: dict[int, str] = {}
+    lines = ["(set-logic ALL)", *_definitions((*assertions, *goals), names)]
+    asked = tuple(f"q{number}" for number in range(len(goals)))
+    for name, goal in zip(asked, goals, strict=True):
+        lines += [f"(declare-const {name} Bool)", f"(assert (= {name} {names[goal.number]}))"]
+    lines += [f"(assert {names[assertion.number]})" for assertion in assertions]
+    return Script(text="\n".join(lines) + "\n", goals=asked)
+
+
+def _definitions(roots: Sequence[Term], names: dict[int, str]) -> Iterator[str]:
+    """Everything below `roots`, each with a name of its own."""
     functions: set[int] = set()
     definitions = 0
-    yield "(set-logic ALL)"
     for term in graph(roots):
         match term.op:
             case Op.SYMBOL:
@@ -54,9 +82,6 @@ def _lines(assertions: Iterable[Term]) -> Iterator[str]:
                 applied = f"({_operator(term)} {operands}{_pattern(term)})"
                 yield f"(define-fun t{definitions} () {_SORTS[term.sort]} {applied})"
                 definitions += 1
-    for root in roots:
-        yield f"(assert {names[root.number]})"
-    yield "(check-sat)"
 
 
 def _operator(term: Term) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import z3
@@ -20,7 +20,8 @@ from invariants.solving.terms import Op, Pattern, Sort, Term, Value, graph
 
 __all__ = ["SOLVER_VERSION", "Solver", "Verdict", "limit_memory"]
 
-SOLVER_VERSION = f"z3 {z3.get_version_string()}"
+VERSION: str = z3.get_version_string()
+SOLVER_VERSION = f"z3 {VERSION}"
 
 _ESCAPE = re.compile(r"\\u\{([0-9a-fA-F]+)\}")
 _BINARY: Mapping[Op, Callable[[Any, Any], Any]] = {
@@ -33,35 +34,68 @@ _BINARY: Mapping[Op, Callable[[Any, Any], Any]] = {
 }
 
 
+def options(resources: int) -> dict[str, str]:
+    """How each solver is set."""
+    return {"rlimit": str(resources), "random_seed": "0"}
+
+
+def used(resources: int) -> dict[str, object]:
+    """Who answers, as reports and certificates name it."""
+    chosen = sorted(f"{name}={value}" for name, value in options(resources).items())
+    return {"name": "z3", "version": VERSION, "options": chosen}
+
+
 def limit_memory(memory_bytes: int) -> None:
     """Bound the memory of every solver of this process. Beyond it a check is unknown."""
     z3.set_param("memory_max_size", max(1, memory_bytes // 2**20))
 
 
 class Solver:
-    """Assertions of one obligation, and what follows from them."""
+    """Assertions, goals that may be asked for one by one, and what follows from them."""
 
-    __slots__ = ("_context", "_expressions", "_functions", "_model", "_solver", "_symbols")
+    __slots__ = ("_context", "_expressions", "_functions", "_is_readable", "_model", "_solver")
 
-    def __init__(self, assertions: Iterable[Term], resources: int) -> None:
+    def __init__(self, assertions: Sequence[Term], resources: int, goals: Sequence[Term] = ()) -> None:
         self._context = z3.Context()
         self._solver = z3.Solver(ctx=self._context)
-        self._solver.set("rlimit", resources)
-        self._solver.set("random_seed", 0)
+        for name, value in options(resources).items():
+            self._solver.set(name, int(value))
         self._expressions: dict[int, Any] = {}
         self._functions: dict[int, Any] = {}
-        self._symbols: dict[int, tuple[Sort, Any]] = {}
         self._model: Any = None
-        for assertion in assertions:
-            self._solver.add(self._expression(assertion))
+        # The text that every solver reads and digests cover; reading it is also much faster than building it.
+        self._is_readable = self._read(smtlib.scripted(assertions, goals).text)
+
+    def settle(self, goal: int) -> Verdict:
+        """Whether the assertions can hold together with a goal, by its place."""
+        return self._check(z3.Bool(f"q{goal}", ctx=self._context))
 
     def check(self, *extra: Term) -> Verdict:
         """Whether the assertions can hold together with `extra`, which is forgotten afterwards."""
         self._solver.push()
         try:
-            for term in extra:
-                self._solver.add(self._expression(term))
-            answer = self._solver.check()
+            self.require(*extra)
+            return self._check()
+        finally:
+            self._solver.pop()
+
+    def require(self, *terms: Term) -> None:
+        """Further assertions, for good."""
+        for term in terms:
+            self._solver.add(self._expression(term))
+
+    def _read(self, text: str) -> bool:
+        try:
+            self._solver.from_string(text)
+        except z3.Z3Exception:
+            return False  # Out of memory: nothing will be found out.
+        return True
+
+    def _check(self, *assumptions: Any) -> Verdict:
+        if not self._is_readable:
+            return Verdict.UNKNOWN
+        try:
+            answer = self._solver.check(*assumptions)
             if answer == z3.sat:
                 self._model = self._solver.model()
                 return Verdict.SATISFIABLE
@@ -69,16 +103,10 @@ class Solver:
         except z3.Z3Exception:
             # Out of memory, or interrupted: nothing was found out.
             return Verdict.UNKNOWN
-        finally:
-            self._solver.pop()
 
     def bound(self, resources: int) -> None:
         """Let every further check give up earlier."""
         self._solver.set("rlimit", resources)
-
-    def values(self) -> dict[int, int]:
-        """The assignment of the last satisfiable check by symbol number. Symbols that do not matter are 0."""
-        return {number: self._number(sort, symbol) for number, (sort, symbol) in self._symbols.items()}
 
     def model(self, roots: Iterable[Term]) -> dict[int, Value]:
         """The last satisfiable check's value of every term below `roots`, by the term's number."""
@@ -94,12 +122,6 @@ class Solver:
                 return _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), value.as_string())
             case _:
                 return int(value.as_long())
-
-    def _number(self, sort: Sort, symbol: Any) -> int:
-        if sort is Sort.TEXT:
-            raise TypeError("a text has no number")
-        value = self._model.eval(symbol, model_completion=True)
-        return int(z3.is_true(value)) if sort is Sort.BOOL else int(value.as_long())
 
     def _expression(self, root: Term) -> Any:
         for term in graph((root,)):
@@ -165,8 +187,4 @@ class Solver:
 
     def _symbol(self, term: Term) -> Any:
         # The solver never sees a name that somebody wrote: two such names once collapsed into one symbol.
-        number = term.payload or 0
-        name = f"s{number}"
-        symbol = z3.Const(name, self._sort(term.sort))
-        self._symbols[number] = (term.sort, symbol)
-        return symbol
+        return z3.Const(f"s{term.payload}", self._sort(term.sort))

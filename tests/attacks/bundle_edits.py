@@ -20,6 +20,7 @@ BASE = Path(policies.__file__).parent / "base"
 POLICIES = (BASE / "policies.cedar").read_text(encoding="utf-8")
 INVARIANTS = (BASE / "invariants.cedar").read_text(encoding="utf-8")
 CONTRACTS = tuple(load_catalogue().contracts.values())
+REFUND = tuple(contract for contract in CONTRACTS if contract.name == "issue_refund")
 SCHEMA = generate(CONTRACTS)
 FILES = {"policies.cedar": POLICIES, "invariants.cedar": INVARIANTS}
 
@@ -49,10 +50,15 @@ def proved(
     contracts: Iterable[Contract] = CONTRACTS,
     resources: int = ProofLimits().resources,
 ) -> tuple[Finding, ...]:
-    """Every verdict, from a prover in this process."""
+    """Every verdict of the prover, in this process and by z3 alone."""
     listed = tuple(contracts)
     files = {"policies.cedar": policies_text, "invariants.cedar": invariants_text}
     return tuple(prover.run(job(files, generate(listed), listed, ProofLimits(resources=resources))))
+
+
+def about_invariants(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Verdicts on invariants, without those on the policies themselves."""
+    return tuple(finding for finding in findings if finding.invariant)
 
 
 def question(document: Mapping[str, Any]) -> Question:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from dataclasses import replace
@@ -11,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from invariants import checks, supervisor
-from invariants.jobs import ProofLimits
+from invariants import checks, processes, statements, supervisor
+from invariants.jobs import ProofLimits, job, planned
 from invariants.reports import Finding, ProofReport, Verdict
 from invariants.supervisor import Prover
 from policies.cedar import Engine
@@ -22,7 +23,9 @@ from tests.attacks.bundle_edits import (
     FILES,
     INVARIANTS,
     POLICIES,
+    REFUND,
     SCHEMA,
+    about_invariants,
     mistyped,
     proved,
     question,
@@ -108,7 +111,7 @@ def test_mistaken_guard_is_refuted_by_a_call_that_the_engine_allows(name: str) -
     invariant, edits = MISTAKES[name]
     text = edited(edits)
 
-    findings = proved(text, rule(INVARIANTS, invariant))
+    findings = about_invariants(proved(text, rule(INVARIANTS, invariant)))
 
     refuted = [finding for finding in findings if finding.verdict is Verdict.REFUTED]
     assert refuted
@@ -145,18 +148,22 @@ def test_forbid_that_overflows_is_seen_as_missing() -> None:
                 replace(each, maximum=2**53 - 1) if each.name == "amount_cents" else each for each in contract.arguments
             ),
         )
-        for contract in CONTRACTS
-        if contract.name == "issue_refund"
+        for contract in REFUND
     ]
     half = """@id("anybody") permit (principal, action, resource);
 @id("half") forbid (principal, action == Action::"issue_refund", resource)
 when { context.arguments.amount_cents * 10000 > context.facts.order.paid_cents * 5000 };"""
     exact = over_refunds("context.arguments.amount_cents > context.facts.order.paid_cents")
 
-    (finding,) = proved(half, exact, wide)
+    findings = proved(half, exact, wide)
 
-    assert finding.verdict is Verdict.REFUTED
-    assert finding.value == 922_337_203_685_478
+    assert {(each.verdict, each.value) for each in about_invariants(findings)} == {
+        (Verdict.REFUTED, 922_337_203_685_478)
+    }
+    erring = [each for each in findings if each.kind == "never_errs"]
+    assert {(each.verdict, each.reason, each.where) for each in erring} == {
+        (Verdict.REFUTED, "forbid_errs", "rule `half`")
+    }
 
 
 def test_solver_limit_is_not_a_yes() -> None:
@@ -168,19 +175,22 @@ def test_solver_limit_is_not_a_yes() -> None:
 
     reports = [prove({**FILES, "invariants.cedar": HARD}, limits) for _ in range(2)]
 
-    assert [finding.reason for report in reports for finding in report.findings] == ["solver_limit", "solver_limit"]
-    assert not any(report.is_proved for report in reports)
+    for report in reports:
+        assert {finding.reason for finding in about_invariants(report.findings)} == {"solver_limit"}
+        assert not report.is_proved
 
 
 def test_contradictory_assumptions_prove_nothing() -> None:
     """
     D02: with a risk that no question can have, every sentence would follow; the verdict is vacuous.
     """
-    impossible = [replace(contract, risk="7") for contract in CONTRACTS if contract.name == "issue_refund"]
+    impossible = [replace(contract, risk="7") for contract in REFUND]
 
     findings = proved(POLICIES, rule(INVARIANTS, "refund-cap"), impossible)
 
-    assert [(finding.verdict, finding.reason) for finding in findings] == [(Verdict.VACUOUS, "assumptions_contradict")]
+    verdicts = {finding.kind: (finding.verdict, finding.reason) for finding in findings}
+    assert verdicts["assumptions"] == (Verdict.VACUOUS, "assumptions_contradict")
+    assert verdicts["premise"] == (Verdict.VACUOUS, "premise_unreachable")
 
 
 def test_premise_that_nothing_reaches_proves_nothing() -> None:
@@ -189,9 +199,10 @@ def test_premise_that_nothing_reaches_proves_nothing() -> None:
     """
     closed = POLICIES + '@id("never") forbid (principal, action == Action::"issue_refund", resource) when { true };'
 
-    findings = proved(closed, rule(INVARIANTS, "refund-cap"))
+    findings = proved(closed, rule(INVARIANTS, "refund-cap"), REFUND)
 
-    assert [(finding.verdict, finding.reason) for finding in findings] == [(Verdict.VACUOUS, "premise_unreachable")]
+    premises = [finding for finding in findings if finding.kind == "premise"]
+    assert {(each.verdict, each.reason) for each in premises} == {(Verdict.VACUOUS, "premise_unreachable")}
 
 
 def test_invariant_about_no_tool_is_vacuous() -> None:
@@ -200,9 +211,9 @@ def test_invariant_about_no_tool_is_vacuous() -> None:
     """
     nowhere = over_refunds("true").replace("issue_refund", "issue_refunds")
 
-    findings = proved(POLICIES, nowhere)
+    (finding,) = about_invariants(proved(POLICIES, nowhere))
 
-    assert [(finding.verdict, finding.reason) for finding in findings] == [(Verdict.VACUOUS, "covers_no_action")]
+    assert (finding.verdict, finding.reason) == (Verdict.VACUOUS, "covers_no_action")
 
 
 def test_bundle_without_invariants_is_not_proved() -> None:
@@ -213,24 +224,47 @@ def test_bundle_without_invariants_is_not_proved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("condition", "reason"),
+    "condition", ["ip({}).isLoopback()", 'decimal({}) == decimal("1.0")', "datetime({}) == datetime({})"]
+)
+def test_form_without_exact_meaning_is_refused(condition: str) -> None:
+    """
+    A rule that the prover cannot say exactly makes every obligation it takes part in unknown, with the rule's place.
+    """
+    written = condition.format("context.tenant", "context.tenant")
+    guard = f'@id("odd") forbid (principal, action == Action::"issue_refund", resource) when {{ {written} }};'
+
+    findings = proved(POLICIES + guard, rule(INVARIANTS, "refund-cap"), REFUND)
+
+    assert {(finding.verdict, finding.reason, finding.where) for finding in findings} == {
+        (Verdict.UNKNOWN, "extension_of_unknown_text", "rule `odd`, clause 1")
+    }
+
+
+@pytest.mark.parametrize(
+    "condition",
     [
-        ('context.arguments.order_id like "ord_*"', "form_like"),
-        ("context.arguments == context.facts", "record_equality"),
-        ("[1, 2].containsAll([1])", "form_set"),
-        ('(if context.registered then 1 else "a") == 1', "mixed_branches"),
-        ('ip("127.0.0.1").isLoopback()', "operator_is_loopback"),
+        'context.arguments.order_id like "ord_*"',
+        "context.arguments == context.facts",
+        "[1, 2].containsAll([context.autonomy])",
+        '(if context.registered then 1 else "a") == 1',
+        'ip("127.0.0.1").isLoopback()',
+        'decimal("1.5").lessThan(decimal("2.0")) && duration("1h") > duration("59m")',
     ],
 )
-def test_form_without_exact_meaning_is_refused(condition: str, reason: str) -> None:
+def test_every_form_of_cedar_has_a_meaning(condition: str) -> None:
     """
-    A rule that the prover cannot say exactly makes every obligation it takes part in unknown, with the rule's name.
+    A guard in any form keeps what it says, and without it the invariant is refuted by a call that the engine allows.
     """
-    guard = f'@id("odd") forbid (principal, action == Action::"issue_refund", resource) when {{ {condition} }};'
+    text = f"""@id("all") permit (principal, action, resource);
+@id("odd") forbid (principal, action, resource) unless {{ {condition} }};"""
+    invariant = over_refunds(f"!({condition})")
+    permitted = """@id("all") permit (principal, action, resource);"""
+    is_always = condition.startswith(("ip", "decimal"))
 
-    (finding,) = proved(POLICIES + guard, rule(INVARIANTS, "refund-cap"))
+    (kept, _), (lost, _) = (about_invariants(proved(each, invariant, REFUND)) for each in (text, permitted))
 
-    assert (finding.verdict, finding.reason, finding.where) == (Verdict.UNKNOWN, reason, "rule `odd`")
+    assert kept.verdict is Verdict.PROVED
+    assert lost.verdict is (Verdict.PROVED if is_always else Verdict.REFUTED)
 
 
 def test_texts_that_look_alike_stay_apart() -> None:
@@ -242,8 +276,8 @@ def test_texts_that_look_alike_stay_apart() -> None:
     for number, text in enumerate(texts):
         for other, alike in enumerate(texts):
             invariant = over_refunds(f'context.tenant != "{alike}"')
-            (finding,) = proved(anybody.format(text), invariant, CONTRACTS)
-            assert finding.verdict is (Verdict.PROVED if number == other else Verdict.REFUTED)
+            found = about_invariants(proved(anybody.format(text), invariant, REFUND))
+            assert {each.verdict for each in found} == {Verdict.PROVED if number == other else Verdict.REFUTED}
 
 
 def test_counter_example_that_the_engine_denies_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,10 +286,9 @@ def test_counter_example_that_the_engine_denies_is_never_shown(monkeypatch: pyte
     """
     monkeypatch.setattr(Engine, "raw_allow", lambda _engine, _question: False)
 
-    (finding,) = proved(without(POLICIES, "refund-within-paid"), rule(INVARIANTS, "refund-cap"))
+    findings = about_invariants(proved(without(POLICIES, "refund-within-paid"), rule(INVARIANTS, "refund-cap"), REFUND))
 
-    assert finding.verdict is Verdict.ENCODING_BUG
-    assert finding.counter_example is None
+    assert {(each.verdict, each.counter_example) for each in findings} == {(Verdict.ENCODING_BUG, None)}
 
 
 def test_killed_worker_leaves_unknowns() -> None:
@@ -291,7 +324,7 @@ def test_memory_bomb_dies_alone() -> None:
     limits = ProofLimits(resources=4_000_000_000, memory_bytes=256 * 1024 * 1024, seconds=60)
     report = prove({**FILES, "invariants.cedar": bomb}, limits)
 
-    assert [finding.verdict for finding in report.findings] == [Verdict.UNKNOWN]
+    assert {finding.verdict for finding in about_invariants(report.findings)} == {Verdict.UNKNOWN}
     assert prove({**FILES, "invariants.cedar": rule(INVARIANTS, "refund-cap")}).is_proved
 
 
@@ -302,7 +335,7 @@ def test_worker_without_room_to_start_proves_nothing() -> None:
     report = prove(FILES, ProofLimits(memory_bytes=24 * 1024 * 1024))
 
     assert {finding.verdict for finding in report.findings} == {Verdict.UNKNOWN}
-    assert report.solver == ""
+    assert report.solvers == ()
 
 
 def test_slow_proof_is_cut_off() -> None:
@@ -313,14 +346,14 @@ def test_slow_proof_is_cut_off() -> None:
 
     report = prove({**FILES, "invariants.cedar": HARD}, limits)
 
-    assert [finding.reason for finding in report.findings] == ["out_of_time"]
+    assert {finding.reason for finding in about_invariants(report.findings)} == {"out_of_time"}
     assert not [child for child in psutil.Process().children() if "invariants.worker" in child.cmdline()]
 
 
-YES = (
-    '{"invariant":"%s","sentence":"","action":"issue_refund","verdict":"proved","reason":"holds","where":"",'
-    '"digest":"","counter_example":null,"value":null,"limit":null}'
-)
+_JOB = job({**FILES, "invariants.cedar": rule(INVARIANTS, "refund-cap")}, SCHEMA, CONTRACTS)
+_FIRST = next(iter(planned(_JOB, statements.read(_JOB.invariants, SCHEMA.typed))))
+NAMED = json.dumps({"solver": {"name": "z3", "version": "1", "options": []}})
+YES = json.dumps(replace(_FIRST, verdict=Verdict.PROVED, digest="d", answers={"z3": "unsat"}).document())
 
 
 @pytest.mark.parametrize(
@@ -328,13 +361,14 @@ YES = (
     [
         [],
         ["nonsense"],
-        ['{"solver":"z3"}', YES % "another"],
-        ['{"solver":"z3"}', '{"invariant":"refund-cap","verdict":"proved"}'],
-        ['{"solver":"z3"}', (YES % "refund-cap").replace("proved", "yes")],
-        [YES % "refund-cap"],
+        [NAMED, YES.replace("assumptions", "premise")],
+        [NAMED, '{"kind":"assumptions","verdict":"proved"}'],
+        [NAMED, YES.replace("proved", "yes")],
+        [YES],
         ["x" * 2_000_000],
+        [NAMED, '{"d": 1}'],
     ],
-    ids=["silent", "nonsense", "other", "half", "word", "unnamed", "endless"],
+    ids=["silent", "nonsense", "other", "half", "word", "unnamed", "endless", "number"],
 )
 def test_worker_that_talks_nonsense_is_not_believed(
     lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -346,8 +380,52 @@ def test_worker_that_talks_nonsense_is_not_believed(
     (tmp_path / "answers").write_text("\n".join(lines) + "\n")
     fake.write_text(f"#!/bin/sh\ncat > {tmp_path}/job\ncat {tmp_path}/answers\n")
     fake.chmod(0o700)
-    monkeypatch.setattr(supervisor.sys, "executable", str(fake))
+    monkeypatch.setattr(processes.sys, "executable", str(fake))
 
     report = prove({**FILES, "invariants.cedar": rule(INVARIANTS, "refund-cap")})
 
-    assert [(finding.verdict, finding.reason) for finding in report.findings] == [(Verdict.UNKNOWN, "worker_died")]
+    assert {(finding.verdict, finding.reason) for finding in report.findings} == {(Verdict.UNKNOWN, "worker_died")}
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict", "reason"),
+    [
+        ("unsat", Verdict.PROVED, ""),
+        ("sat", Verdict.ENCODING_BUG, "solvers_disagree"),
+        ("unknown", Verdict.UNKNOWN, "second_solver_limit"),
+        (None, Verdict.UNKNOWN, "worker_died"),
+    ],
+)
+def test_only_both_solvers_together_prove(answer: str | None, verdict: Verdict, reason: str) -> None:
+    """
+    What z3 proves and cvc5 refutes, gives up on, or never sees under that digest, is not proved.
+    """
+    finding = Finding(
+        invariant="refund-cap",
+        action="issue_refund",
+        verdict=Verdict.PROVED,
+        digest="sha256:a",
+        answers={"z3": "unsat"},
+    )
+    second = supervisor.Second(answers={"sha256:b": "unsat"} if answer is None else {"sha256:a": answer})
+
+    judged = second.judge(finding, "worker_died")
+
+    assert (judged.verdict, judged.reason) == (verdict, reason)
+
+
+def test_killed_second_worker_proves_nothing() -> None:
+    """
+    The prover goes on and answers everything; without the second solver none of it is a proof.
+    """
+
+    def kill(_finding: Finding, place: int, _total: int) -> None:
+        if place == 1:
+            for child in psutil.Process().children():
+                if "settle" in child.cmdline():
+                    os.kill(child.pid, signal.SIGKILL)
+
+    report = asyncio.run(Prover().prove(FILES, SCHEMA, CONTRACTS, kill))
+
+    assert "worker_died" in {finding.reason for finding in report.failures}
+    assert {finding.verdict for finding in report.failures} == {Verdict.UNKNOWN}

@@ -1,0 +1,224 @@
+"""Is this rule ever decisive? One answer for each rule, over all its types of request.
+
+A ladder: the highest rung that some question of some type of request shows is the answer.
+
+1. satisfied   some question satisfies the rule; otherwise it is `dead`
+2. effective   it does so where it counts: no forbid holds over a permit, some permit stands against a forbid;
+               otherwise it is `shadowed`
+3. decides     and no other rule says the same there: it is `decisive`; otherwise `redundant`
+
+Removing a rule that is not decisive changes no decision. It may be kept on purpose: `@accepted("why")` says so, and
+the result repeats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from invariants.analyses.results import Analysis, Result, Verdict
+from invariants.analyses.surveys import Goals, Survey
+from invariants.solving.answers import Verdict as Answer
+from invariants.solving.terms import Term
+from invariants.tool_requests import ToolRequests
+from policies import cedar
+from policies.cedar import Rule
+from policies.questions import Question
+from policies.schema import TypedSchema
+
+_RUNGS = ("satisfied", "effective", "decides")
+_VERDICTS = (Verdict.DEAD, Verdict.SHADOWED, Verdict.REDUNDANT, Verdict.DECISIVE)
+
+Check = Callable[[Term], Answer]
+"""Whether a term can hold for a type of request, under its assumptions."""
+
+
+@dataclass(slots=True)
+class _Climb:
+    """How far a rule has come."""
+
+    rule: Rule
+    height: int = 0
+    """Rungs shown."""
+    where: list[Goals] = field(default_factory=list)
+    """The types of request that show as many."""
+    doubts: dict[int, str] = field(default_factory=dict)
+    """Why the next rung may have been there although nobody saw it, by its place."""
+
+    def reach(self, height: int, goals: Goals) -> None:
+        """Note that a type of request shows so many rungs."""
+        if height > self.height:
+            self.height, self.where = height, []
+        if height == self.height:
+            self.where.append(goals)
+
+
+class Liveness:
+    """The first rung alone, for the gate: asks of each type of request only about rules that none before it showed."""
+
+    def __init__(self, rules: Iterable[Rule], schema: TypedSchema) -> None:
+        self._unseen = {rule.id: rule for rule in rules}
+        self._doubts: dict[str, str] = {}
+        self._schema = schema
+
+    def look(self, requests: ToolRequests, check: Check) -> None:
+        """Take the next type of request."""
+        for rule in requests.rules:
+            claim = requests.satisfied(rule)
+            if rule.id not in self._unseen or claim is requests.universe.terms.false:
+                continue
+            answer = check(claim)
+            if answer is Answer.SATISFIABLE:
+                del self._unseen[rule.id]
+            elif answer is Answer.UNKNOWN:
+                self._doubts[rule.id] = "solver_limit"
+
+    def refuse(self, action: str, reason: str) -> None:
+        """Take note of a tool that nobody can ask about."""
+        for identity, rule in self._unseen.items():
+            if _covers(rule, self._schema, (action,)):
+                self._doubts.setdefault(identity, reason)
+
+    def results(self) -> tuple[Result, ...]:
+        """`dead` or `unknown`, for every rule that nothing showed to live."""
+        return tuple(_bottom(rule, self._doubts.get(rule.id, ""), self._schema) for rule in self._unseen.values())
+
+
+def run(survey: Survey) -> Iterator[Result]:
+    """`dead`, `shadowed`, `redundant` or `decisive`, with a question for the highest rung that was shown."""
+    climbs = {rule.id: _Climb(rule) for rule in survey.rules}
+    for requests in survey.types:
+        rules = [rule for rule in requests.rules if climbs[rule.id].height < len(_RUNGS)]
+        goals = survey.goals(requests, dict(_claims(requests, rules)))
+        for rule in rules:
+            _climb(climbs[rule.id], goals)
+    for climb in climbs.values():
+        for action, refused in survey.refused.items():
+            if climb.height < len(_RUNGS) and _covers(climb.rule, survey.job.schema.typed, (action,)):
+                climb.doubts.setdefault(climb.height, refused.reason_code)
+        yield _result(survey, climb)
+
+
+def _claims(requests: ToolRequests, rules: Iterable[Rule]) -> Iterator[tuple[tuple[str, str], Term]]:
+    """The three rungs of each of the rules."""
+    terms = requests.universe.terms
+    satisfied = {rule.id: requests.satisfied(rule) for rule in requests.rules}
+    of = {
+        effect: {rule.id: satisfied[rule.id] for rule in requests.rules if rule.effect == effect}
+        for effect in ("permit", "forbid")
+    }
+    counts = {
+        "permit": terms.negation(terms.disjunction(of["forbid"].values())),
+        "forbid": terms.disjunction(of["permit"].values()),
+    }
+    for rule in rules:
+        effective = terms.both(satisfied[rule.id], counts[rule.effect])
+        others = terms.disjunction(term for name, term in of[rule.effect].items() if name != rule.id)
+        claims = (satisfied[rule.id], effective, terms.both(effective, terms.negation(others)))
+        yield from zip(((rung, rule.id) for rung in _RUNGS), claims, strict=True)
+
+
+def _climb(climb: _Climb, goals: Goals) -> None:
+    """Ask for the highest rung first: most rules are decisive at once. Each rung implies those below."""
+    doubts: dict[int, str] = {}
+    for place in reversed(range(max(climb.height - 1, 0), len(_RUNGS))):
+        match goals.answer(_RUNGS[place], climb.rule.id):
+            case Answer.SATISFIABLE:
+                climb.reach(place + 1, goals)
+                break
+            case Answer.UNSATISFIABLE:
+                doubts.clear()
+            case Answer.UNKNOWN:
+                doubts[place] = "solver_limit"
+    else:
+        if reason := goals.emptiness:
+            doubts = dict.fromkeys(range(len(_RUNGS)), reason)
+    climb.doubts |= doubts
+
+
+def _result(survey: Survey, climb: _Climb) -> Result:
+    rule = climb.rule
+    if climb.height == 0:
+        return _bottom(rule, climb.doubts.get(0, ""), survey.job.schema.typed)
+    blank = _blank(rule)
+    if climb.height in climb.doubts:
+        return replace(blank, reason=climb.doubts[climb.height])
+    verdict = _VERDICTS[climb.height]
+    match verdict, rule.effect:
+        case Verdict.SHADOWED, "forbid":
+            found = replace(blank, verdict=verdict, reason="nothing_permits")
+        case Verdict.DECISIVE, _:
+            found = replace(blank, verdict=verdict, reason="acceptance_unneeded" if blank.accepted else "")
+        case _:
+            found = _implied(survey, climb, replace(blank, verdict=verdict))
+    goals, shows = climb.where[0], _RUNGS[climb.height - 1]
+    replay = _replay(survey, rule, goals.requests, shows)
+    return goals.shown(found, (shows, rule.id), shows, replay)
+
+
+def _implied(survey: Survey, climb: _Climb, found: Result) -> Result:
+    """Name every rule that alone says what makes this one idle, wherever it is."""
+    rule, is_redundant = climb.rule, found.verdict is Verdict.REDUNDANT
+    effect = rule.effect if is_redundant else "forbid"
+    names: set[str] | None = None
+    for known in climb.where:
+        requests, terms = known.requests, known.requests.universe.terms
+        base = known.claim("effective" if is_redundant else "satisfied", rule.id)
+        others = [
+            each
+            for each in requests.rules
+            if each.effect == effect and each.id != rule.id and (names is None or each.id in names)
+        ]
+        goals = survey.goals(
+            requests,
+            {("without", each.id): terms.both(base, terms.negation(requests.satisfied(each))) for each in others},
+        )
+        names = {each.id for each in others if goals.answer("without", each.id) is Answer.UNSATISFIABLE}
+    how = "says_the_same" if is_redundant else "always_forbidden"
+    # Where the solver did not know whether the rule is idle there too, nobody is named.
+    return replace(found, reason=how, rules=() if climb.doubts else tuple(sorted(names or ())))
+
+
+def _replay(survey: Survey, rule: Rule, requests: ToolRequests, shows: str) -> Callable[[Question], bool]:
+    """What the real engine must do with a question, with all rules and with some of them."""
+    action, is_permit = requests.action.name, rule.effect == "permit"
+    rest = [each for each in requests.rules if each.id != rule.id]
+
+    def is_so(question: Question) -> bool:
+        allowed = survey.engine.raw_allow(question)
+        match shows:
+            case "satisfied":
+                return rule.id in {hit.id for hit in survey.alone([rule], action).decide(question).rules}
+            case "effective" if is_permit:
+                return allowed
+            case "effective":
+                permits = survey.alone([each for each in rest if each.effect == "permit"], action)
+                return not allowed and permits.raw_allow(question)
+            case _:
+                return allowed is is_permit and survey.alone(rest, action).raw_allow(question) is not is_permit
+
+    return is_so
+
+
+def _bottom(rule: Rule, doubt: str, schema: TypedSchema) -> Result:
+    """Of a rule that nothing showed to be satisfied."""
+    if doubt:
+        return replace(_blank(rule), reason=doubt)
+    reason = "never_satisfied" if _covers(rule, schema, schema.actions) else "covers_no_request"
+    return replace(_blank(rule), verdict=Verdict.DEAD, reason=reason)
+
+
+def _blank(rule: Rule) -> Result:
+    accepted = rule.annotations.get("accepted", "")
+    return Result(
+        analysis=Analysis.DECISIVE, subject=rule.id, verdict=Verdict.UNKNOWN, reason="solver_limit", accepted=accepted
+    )
+
+
+def _covers(rule: Rule, schema: TypedSchema, actions: Iterable[str]) -> bool:
+    """Whether the rule's scope can match a request about one of the tools."""
+    return any(
+        cedar.covers(rule, schema.actions[action], principal)
+        for action in actions
+        for principal in cedar.PRINCIPAL_TYPES
+    )

@@ -32,8 +32,8 @@ class Expectation:
     """What a case says must be decided."""
 
     decision: Literal["permit", "deny", "error"]
-    rules: tuple[str, ...]
-    """Ids of exactly the determining rules, sorted: the permits, or every forbid and Rego deny."""
+    rules: tuple[str, ...] | None
+    """Ids of exactly the determining rules, sorted: the permits, or every forbid and Rego deny. None: any."""
     obligations: tuple[str, ...] = ()
 
 
@@ -88,6 +88,22 @@ def question(case: Case, action: ActionType, contract: Contract) -> Question:
     )
 
 
+def kept(name: str, document: Mapping[str, Any], decision: str) -> dict[str, Any]:
+    """
+    A case that asks a recorded question (`Question.document`) again and expects `decision`, whichever rules decide.
+
+    For a counter-example, which must never pass again.
+    """
+    principal = document["principal"]
+    asked = {
+        "principal": f"{principal['type'].lower()}/{principal['id']}",
+        "roles": principal["roles"],
+        "action": document["action"],
+        "context": document["context"],
+    }
+    return {"name": name, "question": asked, "expect": {"decision": decision}}
+
+
 def _case(document: Any) -> Case:
     members = shapes.members(document, required={"name", "question", "expect"}, form="case")
     name = shapes.text(members, "name", _NAME)
@@ -112,13 +128,13 @@ def _case(document: Any) -> Case:
 
 
 def _expectation(document: Any) -> Expectation:
-    members = shapes.members(document, required={"decision", "rules"}, optional={"obligations"}, form="expect")
+    members = shapes.members(document, required={"decision"}, optional={"rules", "obligations"}, form="expect")
     decision = members["decision"]
     if decision not in ("permit", "deny", "error"):
         raise PolicyFault("cases.json: expected `decision` permit, deny or error")
     return Expectation(
         decision=decision,
-        rules=tuple(sorted(_strings(members["rules"]))),
+        rules=tuple(sorted(_strings(members["rules"]))) if "rules" in members else None,
         obligations=tuple(sorted(_strings(members.get("obligations", [])))),
     )
 

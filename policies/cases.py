@@ -103,9 +103,10 @@ def _difference(case: Case, decision: Decision) -> str | None:
         parts.append(f"expected {expected.decision}, decided {decision.verdict.value}")
     if decision.errors and expected.decision != "error":
         parts.append(f"erred: {_listed(decision.errors)}")
-    if missing := sorted(set(expected.rules) - set(came)):
+    rules = came if expected.rules is None else expected.rules
+    if missing := sorted(set(rules) - set(came)):
         parts.append(f"did not decide: {_listed(missing)}")
-    if surplus := sorted(set(came) - set(expected.rules)):
+    if surplus := sorted(set(came) - set(rules)):
         parts.append(f"decided and not expected: {_listed(surplus)}")
     obligations = tuple(sorted(hit.id for hit in decision.obligations))
     if obligations != expected.obligations:

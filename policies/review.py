@@ -68,7 +68,7 @@ def _named_once_and_cased(bundle: Bundle, policies: list[str]) -> Iterator[Findi
     for name, count in Counter([*deciding, *bundle.rego.obligations]).items():
         if count > 1:
             yield Finding(file="data.json", message=f"rule `{name}`: the id is given twice")
-    named = {name for case in bundle.cases for name in case.expect.rules}
+    named = {name for case in bundle.cases for name in case.expect.rules or ()}
     owed = {name for case in bundle.cases for name in case.expect.obligations}
     for name in sorted({*deciding} - named) + sorted({*bundle.rego.obligations} - owed):
         yield Finding(file="cases.json", message=f"rule `{name}`: no case expects it")

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from policies import cases, review, schema
+from policies import case_form, cases, review, schema
 from policies.cedar import Engine, EngineAnswer, RuleHit
 from policies.decider import Decider
 from policies.decisions import Decision, Verdict, join
@@ -241,6 +241,22 @@ def test_failing_case_is_explained() -> None:
         "expected permit, decided deny; did not decide: `agent-registered`; "
         "decided and not expected: `approval-safety`, `ban-two-persons`, `irreversible-needs-human`"
     )
+
+
+def test_counter_example_kept_as_a_case_never_passes_again() -> None:
+    """
+    A question once refuted asks the same when it is read back, and only its decision is expected.
+    """
+    known, typed, first = contracts(), cedar_schema().typed, bundle().cases[0]
+    asked = case_form.question(first, typed.actions[first.action], known[first.action])
+    document = case_form.kept("kept", asked.document(), "deny")
+
+    (case,) = case_form.read_cases([document])
+
+    assert case_form.question(case, typed.actions[case.action], known[case.action]) == asked
+    for decision, failures in (("permit", 0), ("deny", 1)):
+        document["expect"]["decision"] = decision
+        assert len(cases.run_alone(bundle(cases=[document]), known.values()).failures) == failures
 
 
 def test_case_outside_the_declared_ranges_fails() -> None:

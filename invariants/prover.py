@@ -24,6 +24,7 @@ from invariants.obligations import Kind, Obligation, Refused, Sheet
 from invariants.reports import Finding, Verdict
 from invariants.solving import z3_backend
 from invariants.solving.answers import Verdict as Answer
+from invariants.solving.terms import is_hard
 from invariants.solving.z3_backend import Solver
 from invariants.statements import Statement
 from policies.cedar import Engine
@@ -96,13 +97,22 @@ class _Judged:
             obligation, answer = self._sheet.obligations[place], self._answers[place]
             asked = replace(blank, digest=self._sheet.digest(place), answers={"z3": answer.value})
             if answer is Answer.UNKNOWN:
-                yield replace(asked, reason="solver_limit")
+                yield replace(asked, reason="solver_limit", where=self._hardest(obligation, read))
             elif obligation.kind is Kind.PREMISE:
                 yield self._premise(asked, is_reachable=is_reachable)
             elif answer is obligation.wanted:
                 yield replace(asked, verdict=Verdict.PROVED, reason=self._why(obligation))
             else:
                 yield self._failed(asked, obligation, read)
+
+    def _hardest(self, obligation: Obligation, read: Mapping[str, Statement]) -> str:
+        """The rules, and the invariant, that hold what solvers give up on: what to simplify."""
+        requests = self._sheet.requests
+        named = [(f"rule `{rule.id}`", requests.satisfied(rule)) for rule in requests.rules]
+        if obligation.subject:
+            where = f"invariant `{obligation.subject}`"
+            named.insert(0, (where, requests.violated(read[obligation.subject].policy, where)))
+        return ", ".join(name for name, term in named if is_hard(term))
 
     def _why(self, obligation: Obligation) -> str:
         if obligation.kind is Kind.ASSUMPTIONS:

@@ -289,6 +289,15 @@ def graph(roots: Iterable[Term]) -> Iterator[Term]:
                 stack.extend((operand, False) for operand in reversed(term.operands))
 
 
+def is_hard(root: Term) -> bool:
+    """Whether a product of two unknowns, or a pattern, is below: what solvers give up on."""
+    return any(
+        term.op is Op.LIKE
+        or (term.op is Op.MULTIPLY and all(operand.op is not Op.CONSTANT for operand in term.operands))
+        for term in graph((root,))
+    )
+
+
 def applications(roots: Iterable[Term]) -> tuple[Term, ...]:
     """Every symbol and function value below `roots`, operands first."""
     return tuple(term for term in graph(roots) if term.op in (Op.SYMBOL, Op.APPLY))

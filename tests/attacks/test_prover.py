@@ -176,7 +176,8 @@ def test_solver_limit_is_not_a_yes() -> None:
     reports = [prove({**FILES, "invariants.cedar": HARD}, limits) for _ in range(2)]
 
     for report in reports:
-        assert {finding.reason for finding in about_invariants(report.findings)} == {"solver_limit"}
+        found = about_invariants(report.findings)
+        assert {(finding.reason, finding.where) for finding in found} == {("solver_limit", "invariant `extra`")}
         assert not report.is_proved
 
 

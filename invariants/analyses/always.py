@@ -28,13 +28,13 @@ def _result(survey: Survey, goals: Goals) -> Result:
     blank = goals.blank(Analysis.ALWAYS)
     answers = goals.answer(*_ALLOWED), goals.answer(*_DENIED)
     if Answer.UNKNOWN in answers:
-        return blank
+        return goals.unknown(blank)
     if answers[0] is Answer.UNSATISFIABLE:
-        return goals.resting(replace(blank, verdict=Verdict.ALWAYS_DENIES, reason=""))
+        return goals.resting(replace(blank, verdict=Verdict.ALWAYS_DENIES))
     if answers[1] is Answer.UNSATISFIABLE:
-        always = replace(blank, verdict=Verdict.ALWAYS_ALLOWS, reason="")
+        always = replace(blank, verdict=Verdict.ALWAYS_ALLOWS)
         return goals.shown(always, _ALLOWED, "permitted", survey.engine.raw_allow)
-    depends = replace(blank, verdict=Verdict.DEPENDS, reason="")
+    depends = replace(blank, verdict=Verdict.DEPENDS)
     one = goals.shown(depends, _ALLOWED, "permitted", survey.engine.raw_allow)
     if one.verdict is not Verdict.DEPENDS:
         return one

@@ -129,7 +129,7 @@ def _climb(climb: _Climb, goals: Goals) -> None:
             case Answer.UNSATISFIABLE:
                 doubts.clear()
             case Answer.UNKNOWN:
-                doubts[place] = "solver_limit"
+                doubts[place] = goals.doubt
     else:
         if reason := goals.emptiness:
             doubts = dict.fromkeys(range(len(_RUNGS)), reason)
@@ -210,9 +210,7 @@ def _bottom(rule: Rule, doubt: str, schema: TypedSchema) -> Result:
 
 def _blank(rule: Rule) -> Result:
     accepted = rule.annotations.get("accepted", "")
-    return Result(
-        analysis=Analysis.DECISIVE, subject=rule.id, verdict=Verdict.UNKNOWN, reason="solver_limit", accepted=accepted
-    )
+    return Result(analysis=Analysis.DECISIVE, subject=rule.id, verdict=Verdict.UNKNOWN, accepted=accepted)
 
 
 def _covers(rule: Rule, schema: TypedSchema, actions: Iterable[str]) -> bool:

@@ -110,7 +110,8 @@ def _compared(goals: Goals, before: _Side, after: _Side, reason: str) -> Result:
     verdict = _VERDICTS.get((more, less), Verdict.UNKNOWN)
     if verdict is Verdict.EQUIVALENT:
         return goals.resting(replace(blank, verdict=verdict, reason=reason))
-    found = blank if verdict is Verdict.UNKNOWN else replace(blank, verdict=verdict, reason=reason)
+    known = replace(blank, verdict=verdict, reason=reason)
+    found = goals.unknown(blank) if verdict is Verdict.UNKNOWN else known
     for answer, claim, allows, denies in ((more, _MORE, after, before), (less, _LESS, before, after)):
         if answer is Answer.SATISFIABLE and found.verdict is verdict:
             found = goals.shown(found, claim, claim[0], _only(allows.engine, denies.engine))
@@ -125,7 +126,7 @@ def _added(goals: Goals, after: _Side) -> Result:
         case Answer.UNSATISFIABLE:
             return goals.resting(replace(added, reason="permits_nothing"))
         case Answer.UNKNOWN:
-            return goals.blank(Analysis.DIFFERENCE)
+            return goals.unknown(added)
 
 
 def _only(allows: Engine, denies: Engine) -> Callable[[Question], bool]:

@@ -1,6 +1,6 @@
 """The questions by name, over one bundle laid open once. `difference` is about two bundles and stands apart.
 
-For the worker process and for commands at a terminal: it loads a solver.
+For the worker process and for commands at a terminal: it loads the solvers.
 """
 
 from __future__ import annotations

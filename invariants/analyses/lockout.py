@@ -43,7 +43,7 @@ def run(survey: Survey) -> Iterator[Result]:
             case Answer.UNSATISFIABLE:
                 yield goals.resting(replace(found, reason="never_permitted"))
             case Answer.UNKNOWN:
-                yield goals.blank(Analysis.NOBODY_LOCKED_OUT)
+                yield goals.unknown(found)
     for action in NEEDED:
         if action not in survey.job.schema.typed.actions:
             yield replace(blank, action=action, reason="not_registered")

@@ -1,7 +1,9 @@
 """A bundle laid open for questions: every type of request encoded once, the engine beside it.
 
-A form without exact meaning takes its tool out of the survey and into `refused`; the analyses say unknown of it.
-Loads a solver: for the worker process and for commands at a terminal, never for the gateway's.
+A form without exact meaning takes its tool out of the survey and into `refused`; the analyses say unknown of it. What
+can never be is said by both solvers; what can be is shown by a question, and done by the engine.
+
+Loads the solvers: for the worker process and for commands at a terminal, never for the gateway's.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from invariants.analyses.results import Analysis, Result, Verdict, Witness
 from invariants.errors import Unsupported
 from invariants.jobs import Job
 from invariants.meaning import schemas
+from invariants.solving import cvc5_backend, smtlib
 from invariants.solving.answers import Verdict as Answer
 from invariants.solving.terms import BeyondSolvers, Term
 from invariants.solving.z3_backend import Solver
@@ -105,16 +108,31 @@ def engine(rules: Iterable[Rule], schema: CedarSchema, action: str) -> Engine:
 class Goals:
     """Claims about one type of request. The solver is asked only about those that somebody looks at."""
 
-    __slots__ = ("_answers", "_claims", "_job", "_places", "_solver", "requests")
+    __slots__ = (
+        "_answers",
+        "_claims",
+        "_given",
+        "_job",
+        "_places",
+        "_second",
+        "_solver",
+        "_terms",
+        "doubt",
+        "requests",
+    )
 
     def __init__(self, requests: ToolRequests, claims: Mapping[tuple[str, str], Term], job: Job) -> None:
         self.requests = requests
         self._job = job
         self._claims = claims
-        terms = (requests.universe.terms.true, *claims.values())
-        self._places = {term.number: place for place, term in enumerate(terms)}
+        self._terms = (requests.universe.terms.true, *claims.values())
+        self._places = {term.number: place for place, term in enumerate(self._terms)}
+        self._given: tuple[Term, ...] = ()
         self._solver: Solver | None = None
+        self._second: tuple[Answer, ...] = ()
         self._answers: dict[int, Answer] = {}
+        self.doubt = ""
+        """Why the newest answer that is not known is not."""
 
     def answer(self, *claim: str) -> Answer:
         """Whether a claim can hold. Unsatisfiable: it never does, over all requests of the type."""
@@ -132,15 +150,21 @@ class Goals:
             action=self.requests.action.name,
             principal=self.requests.principal,
             verdict=Verdict.UNKNOWN,
-            reason="solver_limit",
         )
+
+    def unknown(self, blank: Result) -> Result:
+        """The result when an answer that it needs is not known."""
+        return replace(blank, verdict=Verdict.UNKNOWN, reason=self.doubt)
 
     def never(self, blank: Result, claim: tuple[str, str], shows: str, replay: Replay) -> Result:
         """`holds` where the claim cannot hold, over all requests; `fails` with a question where it can."""
-        answer = self.answer(*claim)
-        if answer is Answer.SATISFIABLE:
-            return self.shown(replace(blank, verdict=Verdict.FAILS, reason=""), claim, shows, replay)
-        return blank if answer is Answer.UNKNOWN else self.resting(replace(blank, verdict=Verdict.HOLDS, reason=""))
+        match self.answer(*claim):
+            case Answer.UNSATISFIABLE:
+                return self.resting(replace(blank, verdict=Verdict.HOLDS))
+            case Answer.SATISFIABLE:
+                return self.shown(replace(blank, verdict=Verdict.FAILS), claim, shows, replay)
+            case Answer.UNKNOWN:
+                return self.unknown(blank)
 
     @property
     def emptiness(self) -> str:
@@ -151,7 +175,7 @@ class Goals:
             case Answer.UNSATISFIABLE:
                 return "assumptions_contradict"
             case Answer.UNKNOWN:
-                return "solver_limit"
+                return self.doubt
 
     def resting(self, result: Result) -> Result:
         """A result that rests on something never being so."""
@@ -172,9 +196,23 @@ class Goals:
     def _settled(self, claim: Term) -> Answer:
         if claim is self.requests.universe.terms.false:
             return Answer.UNSATISFIABLE  # Most of what a rule's scope decides is folded away.
-        if self._solver is None:
-            terms = (self.requests.universe.terms.true, *self._claims.values())
-            self._solver = Solver(self.requests.given(), self._job.limits.resources, terms)
         if claim.number not in self._answers:
-            self._answers[claim.number] = self._solver.settle(self._places[claim.number])
+            self._answers[claim.number] = self._asked(self._places[claim.number])
         return self._answers[claim.number]
+
+    def _asked(self, place: int) -> Answer:
+        """Z3's answer; that something can never hold is believed of both solvers only."""
+        resources = self._job.limits.resources
+        if self._solver is None:
+            self._given = self.requests.given()
+            self._solver = Solver(self._given, resources, self._terms)
+        answer = self._solver.settle(place)
+        if answer is not Answer.UNSATISFIABLE:
+            self.doubt = "solver_limit" if answer is Answer.UNKNOWN else self.doubt
+            return answer
+        if not self._second:
+            self._second = cvc5_backend.settle_goals(smtlib.scripted(self._given, self._terms), resources)
+        if self._second[place] is Answer.UNSATISFIABLE:
+            return answer
+        self.doubt = "second_solver_limit" if self._second[place] is Answer.UNKNOWN else "solvers_disagree"
+        return Answer.UNKNOWN

@@ -69,6 +69,23 @@ def test_solver_that_gives_up_never_gives_a_yes() -> None:
     assert Verdict.UNKNOWN in {each.verdict for each in found}
 
 
+def test_never_is_believed_of_both_solvers_only() -> None:
+    """
+    With resources that suffice for the first solver and not for the second, the answer is that nobody knows.
+    """
+    found = [
+        each
+        for resources in (2_500, 3_000, 3_500)
+        for each in inquiry.run(
+            bundle(POLICIES, *TOOLS, limits=ProofLimits(resources=resources)), [Analysis.DUTIES_SEPARATED]
+        )
+    ]
+
+    reasons = {each.reason for each in found if each.verdict is Verdict.UNKNOWN}
+    assert {each.verdict for each in found} <= {Verdict.HOLDS, Verdict.UNKNOWN}
+    assert "second_solver_limit" in reasons
+
+
 def test_product_beyond_the_solver_is_unknown() -> None:
     """
     A rule that asks for the factors of a large number is neither dead nor equivalent to nothing.

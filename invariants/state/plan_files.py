@@ -77,9 +77,12 @@ def read(raw: bytes, contracts: Iterable[Contract]) -> Plan:
     known: dict[str, Contract] = {contract.name: contract for contract in contracts}
     try:
         document = canonical.parse(raw)
+    except EvidenceError as error:
+        raise PlanUnreadable(f"plan: not JSON of the profile: `{error.reason}`") from error
+    try:
         members = shapes.members(document, required={"calls"}, optional={"standing"}, form="plan")
     except EvidenceError as error:
-        raise PlanUnreadable(f"plan: {error}") from error
+        raise PlanUnreadable(str(error)) from error
     listed = members["calls"]
     if not isinstance(listed, list) or not 1 <= len(listed) <= CALLS_MAX:
         raise PlanUnreadable(f"plan: member `calls`: expected a list of 1 to {CALLS_MAX} calls")

@@ -1,4 +1,4 @@
-"""Commands about calls: send, approve, reject, cancel, undo, explain. Approving never executes."""
+"""Commands about calls: send, approve, reject, cancel, undo. Approving never executes."""
 
 from __future__ import annotations
 
@@ -133,21 +133,6 @@ def undo(asked: Asked, call: Call, reason: Reason = "", key: Key = "") -> Exit:
     headers = {"Idempotency-Key": key or f"undo-{call}"}  # One call is undone once, however often this is sent.
     answered = ask(asked.session(), "POST", f"/v1/calls/{call}/undo", body=body, headers=headers)
     return display.call(answered, as_json=asked.as_json)
-
-
-@app.command()
-@remote
-def explain(
-    asked: Asked,
-    call: Call,
-    wait: Annotated[int, typer.Option(min=0, max=30, help="Seconds to wait for a change of state.")] = 0,
-) -> Exit:
-    """What became of a call: state, rules with hints, every invariant with value and limit, what is still needed."""
-    parameters = {"wait": str(wait)} if wait else {}
-    answered = ask(asked.session(), "GET", f"/v1/calls/{call}", parameters=parameters)
-    display.require(answered)
-    display.call(answered, as_json=asked.as_json)
-    return Exit.DONE
 
 
 @app.command(name="calls")

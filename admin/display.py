@@ -54,6 +54,11 @@ def progress(sentence: str) -> None:
     Console(stderr=True).print(Text(plain(sentence)), style="dim", soft_wrap=True)
 
 
+def sentence(text: str) -> None:
+    """A result in words, on a line of its own."""
+    Console().print(Text(plain(text)), soft_wrap=True)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Rows for people; a column without any value is left out."""
     cells = [tuple(row) for row in rows]

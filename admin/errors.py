@@ -7,6 +7,8 @@ code  meaning
 3     could not find out: unreachable, unavailable, rate limited
 4     parked: somebody has to approve
 5     in doubt: the outcome is unknown, ask again by call id
+
+What a solver is asked has codes of its own (`Found`).
 """
 
 from __future__ import annotations
@@ -28,11 +30,21 @@ class Exit(IntEnum):
     IN_DOUBT = 5
 
 
+@unique
+class Found(IntEnum):
+    """What the shell sees of a command that asks a solver."""
+
+    YES = 0
+    NO = 1
+    UNKNOWN = 2
+    BAD_INPUT = 3
+
+
 class CommandError(Exception):
     """The command cannot go on. `next_step` is something that the reader can do now."""
 
     def __init__(
-        self, sentence: str, next_step: str, *, code: Exit = Exit.USAGE, document: Mapping[str, Any] | None = None
+        self, sentence: str, next_step: str, *, code: IntEnum = Exit.USAGE, document: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(sentence)
         self.sentence = sentence

@@ -6,13 +6,14 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from admin import display, identities
-from admin.errors import CommandError, Exit
+from admin.errors import CommandError
 from admin.identities import DEV_FILE, Options, Session
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -52,7 +53,7 @@ class Asked:
         return identities.session(self.options, is_public=is_public)
 
 
-def remote(command: Callable[..., Exit]) -> Callable[..., None]:
+def remote(command: Callable[..., IntEnum]) -> Callable[..., None]:
     """A command that talks to the gateway: `command(asked, …)` gets the shared options as one value."""
 
     @functools.wraps(command)
@@ -65,7 +66,7 @@ def remote(command: Callable[..., Exit]) -> Callable[..., None]:
     return _with_parameters(run, command, skip=1, shared=_SHARED)
 
 
-def offline(command: Callable[..., Exit]) -> Callable[..., None]:
+def offline(command: Callable[..., IntEnum]) -> Callable[..., None]:
     """A command that needs no gateway: `command(…, as_json=…)`."""
 
     @functools.wraps(command)
@@ -76,7 +77,7 @@ def offline(command: Callable[..., Exit]) -> Callable[..., None]:
 
 
 def _with_parameters(
-    run: Callable[..., None], command: Callable[..., Exit], *, skip: int, shared: dict[str, tuple[Any, Any]]
+    run: Callable[..., None], command: Callable[..., IntEnum], *, skip: int, shared: dict[str, tuple[Any, Any]]
 ) -> Callable[..., None]:
     hints = get_type_hints(command, include_extras=True)
     own = list(inspect.signature(command).parameters.values())[skip:]
@@ -92,7 +93,7 @@ def _with_parameters(
     return run
 
 
-def _finish(command: Callable[[], Exit], *, as_json: bool) -> None:
+def _finish(command: Callable[[], IntEnum], *, as_json: bool) -> None:
     try:
         code = command()
     except CommandError as error:

@@ -30,6 +30,7 @@ from gateway.doors.front import ASGI, CallDoor, front
 from gateway.doors.routes import Inside, Routes, unrouted
 from gateway.errors import Misconfigured
 from gateway.execution import Connect, Execution
+from gateway.explaining import Explaining
 from gateway.gathering import Gather
 from gateway.governance import Governance, LedgerConnector
 from gateway.identity import Identity, Issuer, read_issuers
@@ -65,6 +66,7 @@ from gateway.storage.writer import Pen, Writer
 from gateway.sweeper import Sweeper
 from gateway.undoing import Undoing
 from gateway.uploads import Uploads
+from invariants.explanations.explainer import Explainer
 from invariants.supervisor import Prover
 from policies.rego import RegoWorker
 from proofs.keys import KeyRing, PrivateKey, TrustedKey
@@ -371,6 +373,9 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         pipeline=pipeline,
         policies=policies,
         inquiries=inquiries,
+        explaining=Explaining(
+            inquiries=inquiries, records=records, policies=policies, redactor=shared.redactor, explainer=Explainer()
+        ),
         approving=approving,
         undoing=Undoing(pipeline, inquiries, records, policies),
         auditing=Auditing(records, people, tenants=(*shared.tenants, SYSTEM), environment=shared.environment),

@@ -19,7 +19,8 @@ from gateway.encoding import encode
 from gateway.identity import Principal, PrincipalKind
 from tool_registry.contracts import Contract, Field, Kind, Label
 
-_HIDDEN_IN_RECORDS = frozenset({Label.PERSONAL, Label.SECRET})
+HIDDEN_IN_RECORDS = frozenset({Label.PERSONAL, Label.SECRET})
+"""Labels whose values the log keeps as tokens."""
 
 # Linear-time engine: a pattern meets text that an attacker wrote.
 _PATTERNS: tuple[tuple[str, Any], ...] = (
@@ -60,13 +61,17 @@ class Redactor:
 
     def record(self, fields: Sequence[Field], values: Mapping[str, Any], *, tenant: str) -> Mapping[str, Any]:
         """Values for the audit log: personal and secret values become tokens, free text is scanned."""
-        return self._apply(fields, values, _HIDDEN_IN_RECORDS, tenant)
+        return self._apply(fields, values, HIDDEN_IN_RECORDS, tenant)
 
     def show(
         self, contract: Contract, fields: Sequence[Field], values: Mapping[str, Any], viewer: Principal
     ) -> Mapping[str, Any]:
         """Arguments or results of a contract for a reader, by the rights of this moment."""
         return self._apply(fields, values, self._hidden_from(contract, viewer), viewer.tenant)
+
+    def visible(self, contract: Contract, viewer: Principal) -> frozenset[Label]:
+        """The labels of a contract whose values a reader may see, by the rights of this moment."""
+        return frozenset(Label) - self._hidden_from(contract, viewer)
 
     def packet(self, contract: Contract, packet: Mapping[str, Any], *, tenant: str) -> Mapping[str, Any]:
         """An action packet for the audit log: arguments, resource and facts of its question by label."""
@@ -82,7 +87,7 @@ class Redactor:
         }
         resource = question["resource"]
         if any(
-            each.name == contract.resource_argument and each.label in _HIDDEN_IN_RECORDS for each in contract.arguments
+            each.name == contract.resource_argument and each.label in HIDDEN_IN_RECORDS for each in contract.arguments
         ):
             resource = {**resource, "id": self.token(resource["id"], tenant)}
         return {**packet, "question": {**question, "resource": resource, "context": context}}
@@ -141,7 +146,7 @@ class Redactor:
         known = self._clean.get(contract.digest)
         if known is None:
             fields = (contract.arguments, *(source.fields for source in contract.facts))
-            known = all(self._plan(each, _HIDDEN_IN_RECORDS).is_clean for each in fields)
+            known = all(self._plan(each, HIDDEN_IN_RECORDS).is_clean for each in fields)
             self._clean[contract.digest] = known
         return known
 
@@ -160,7 +165,7 @@ def _planned(fields: Sequence[Field], hidden: frozenset[Label]) -> _Plan:
         hidden=frozenset(field.name for field in fields if field.label in hidden),
         # Whoever may see personal data sees them whole; patterns are for text that should hold none.
         texts=frozenset(
-            field.name for field in shown if field.kind is Kind.TEXT and field.label not in _HIDDEN_IN_RECORDS
+            field.name for field in shown if field.kind is Kind.TEXT and field.label not in HIDDEN_IN_RECORDS
         ),
         nested={field.name: field.fields for field in shown if field.kind in (Kind.RECORD, Kind.LIST)},
         names=frozenset(field.name for field in fields),

@@ -24,6 +24,7 @@ from gateway.cataloguing import Cataloguing
 from gateway.doors.access import AUDIT_ROLES, BUNDLE_ROLES, UPLOAD_ROLES, require_person
 from gateway.doors.messages import Send, body, require_host, require_json, send_fault, send_reply
 from gateway.errors import BadRequest, Fault, NotFound, Unavailable
+from gateway.explaining import Explaining
 from gateway.identity import Principal
 from gateway.inquiries import Inquiries
 from gateway.ledger import LedgerUnavailable
@@ -51,6 +52,7 @@ class Inside:
     pipeline: Pipeline
     policies: Policies
     inquiries: Inquiries
+    explaining: Explaining
     approving: Approving
     undoing: Undoing
     auditing: Auditing
@@ -108,6 +110,7 @@ class Routes:
         routes: list[tuple[str, str, Route, int | None]] = [
             ("GET", "/v1/calls", self._calls, None),
             ("GET", "/v1/calls/{call}", self._call, None),
+            ("GET", "/v1/calls/{call}/explanation", self._explanation, None),
             ("POST", "/v1/calls/{call}/approvals", self._approve, None),
             ("POST", "/v1/calls/{call}/rejections", self._reject, None),
             ("POST", "/v1/calls/{call}/cancel", self._cancel, None),
@@ -216,6 +219,9 @@ class Routes:
     async def _call(self, asked: Asked) -> Reply:
         wait = asked.number("wait", maximum=self._in.settings.wait_seconds_max, default=0) or 0
         return await self._in.inquiries.call(asked.principal, asked.call_id(), wait_seconds=wait)
+
+    async def _explanation(self, asked: Asked) -> Reply:
+        return await self._in.explaining.call(asked.principal, asked.call_id())
 
     async def _approve(self, asked: Asked) -> Reply:
         require_person(asked.principal)

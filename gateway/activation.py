@@ -14,7 +14,7 @@ from gateway.errors import Unavailable
 from gateway.tools import PreparedTool
 from invariants.checks import CompiledInvariants
 from policies.bundles import Bundle
-from policies.cedar import Engine
+from policies.cedar import PRINCIPAL_TYPES, Engine
 from policies.decider import Decider
 from policies.decisions import Decision
 from policies.errors import EngineUnavailable
@@ -89,17 +89,21 @@ def proven_actions(
     certificate: Certificate | None, schema: CedarSchema, invariants: CompiledInvariants
 ) -> frozenset[str]:
     """
-    The actions that a certificate covers: each invariant of the action proved, under this very schema.
+    The actions that a certificate covers: each invariant proved, for agents and for persons, under this very schema.
 
     An action without an invariant of its own is covered by a certificate of the schema: there was nothing to prove.
     """
     if certificate is None or certificate.schema != schema.digest:
         return frozenset()
-    proved = {(each.invariant, each.action) for each in certificate.obligations if each.verdict is Verdict.PROVED}
+    proved = {each.key for each in certificate.obligations if each.verdict is Verdict.PROVED}
     return frozenset(
         action
         for action in schema.typed.actions
-        if all((invariant, action) in proved for invariant in invariants.of(action))
+        if all(
+            ("invariant", invariant, action, principal) in proved
+            for invariant in invariants.of(action)
+            for principal in PRINCIPAL_TYPES
+        )
     )
 
 

@@ -7,7 +7,7 @@ the settlement of another call: it is made first, and making it twice changes no
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -25,7 +25,9 @@ from gateway.storage import acts, bundles
 from gateway.storage.bundles import Activation
 from gateway.storage.connections import Cursor
 from gateway.tools import PreparedTool
+from invariants import certifying
 from proofs import certificates
+from proofs.certificates import Certificate
 from proofs.errors import EvidenceError
 from proofs.keys import PublicKey
 from tool_registry.contracts import Contract, Family
@@ -102,10 +104,7 @@ class _Acts:
         active = self._policies.active(self._tenant)
         if revision <= active.revision:
             raise ActRefused("stale_revision")
-        certificate = bundles.certificates(cursor, self._tenant, stored.digest, active.schema.digest)
-        if not certificate:
-            raise ActRefused("not_proved")  # the tools changed since the upload: upload it again
-        self._activate(cursor, seq, revision, stored.digest, certificate[0], active.schema.digest)
+        self._activate(cursor, seq, revision, stored.digest, active.schema.digest)
         return {"digest": stored.digest, "revision": revision}
 
     def register_tool(self, cursor: Cursor, seq: int) -> Mapping[str, Any]:
@@ -119,11 +118,8 @@ class _Acts:
         if not bundles.register_tool(cursor, self._tenant, digest, seq):
             raise ActRefused("tool_known")
         schema: str = stored.verdict["schema"]
-        certificate = bundles.certificates(cursor, self._tenant, active.bundle_digest, schema)
-        if not certificate:
-            raise ActRefused("not_proved")
         revision = active.revision + 1
-        self._activate(cursor, seq, revision, active.bundle_digest, certificate[0], schema)
+        self._activate(cursor, seq, revision, active.bundle_digest, schema)
         return {"digest": digest, "tool": stored.name, "revision": revision}
 
     def register_key(self, cursor: Cursor, seq: int) -> Mapping[str, Any]:
@@ -174,15 +170,30 @@ class _Acts:
             raise ActRefused("bundle_unknown")
         return stored
 
-    def _activate(self, cursor: Cursor, seq: int, revision: int, digest: str, certificate: bytes, schema: str) -> None:
+    def _activate(self, cursor: Cursor, seq: int, revision: int, digest: str, schema: str) -> None:
+        certificate = _newest(bundles.certificates(cursor, self._tenant, digest, schema))
+        if certificate is None:
+            raise ActRefused("not_proved")  # tools, engine or solvers changed since the upload: upload it again
         activation = Activation(
             revision=revision,
             digest=digest,
-            certificate_digest=certificates.parse(orjson.loads(certificate)).certificate.digest,
+            certificate_digest=certificate.digest,
             schema_digest=schema,
             at_ms=self._clock.now_ms(),
         )
         acts.activate(cursor, self._tenant, activation, seq)
+
+
+def _newest(kept: Iterable[bytes]) -> Certificate | None:
+    """The newest certificate that is not void: what a former release proved is proved again by another upload."""
+    for content in kept:
+        try:
+            certificate = certificates.parse(orjson.loads(content)).certificate
+        except (EvidenceError, ValueError):
+            continue  # The form of a former release.
+        if certifying.is_of_this_release(certificate):
+            return certificate
+    return None
 
 
 class LedgerConnector:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.clock import Clock
+from invariants import certifying
 from invariants.errors import InvariantError
-from invariants.reports import Finding, ProofReport, Verdict
+from invariants.reports import Finding, Verdict
 from invariants.supervisor import Prover
 from policies import bundles, cases, review
 from policies.bundles import Bundle
@@ -25,7 +26,7 @@ from policies.errors import EngineUnavailable, PolicyFault
 from policies.rego import RegoWorker
 from policies.schema import CedarSchema, SchemaError, generate
 from proofs import certificates
-from proofs.certificates import Certificate, Obligation, SignedCertificate
+from proofs.certificates import SignedCertificate
 from proofs.keys import KeyRing, PrivateKey
 from tool_registry.contracts import Connector, Contract
 from tool_registry.declarations import parse_registered
@@ -138,31 +139,17 @@ class Publishing:
         if not report.is_proved:
             findings = tuple(_unproved(finding) for finding in report.failures[:FINDINGS_MAX])
             return Judged(stage="proof", findings=findings, bundle=bundle, proof={"proof": counts})
-        certificate = certificates.sign(self._certificate(bundle, tenant, schema, report), self._signer)
-        return Judged(stage="passed", bundle=bundle, certificate=certificate, proof={"proof": counts})
-
-    def _certificate(self, bundle: Bundle, tenant: str, schema: CedarSchema, report: ProofReport) -> Certificate:
-        return Certificate(
+        certificate = certifying.certificate(
+            report,
+            bundle=bundle,
             tenant=tenant,
             environment=self._environment,
-            bundle=bundle.digest,
-            schema=schema.digest,
-            engine=report.engine,
-            solvers={each.name: each.version for each in report.solvers},
-            encoder=report.encoder,
-            obligations=tuple(
-                Obligation(
-                    invariant=finding.invariant,
-                    action=finding.action,
-                    digest=finding.digest,
-                    verdict=certificates.Verdict(finding.verdict.value),
-                )
-                for finding in report.findings
-                if finding.invariant
-            ),
-            assumptions=report.assumptions,
+            schema=schema,
+            contracts=contracts,
             at_ms=self._clock.now_ms(),
         )
+        signed = certificates.sign(certificate, self._signer)
+        return Judged(stage="passed", bundle=bundle, certificate=signed, proof={"proof": counts})
 
 
 async def _run_cases(bundle: Bundle, contracts: tuple[Contract, ...]) -> cases.CaseReport:

@@ -1,8 +1,8 @@
 """Put into force at start what was in force before, or, on a first start, the base bundle with a genesis entry.
 
 Rows are believed as far as they are signed: a bundle by a key that the settings trust, a certificate by the log's own,
-for this bundle, and made by the engine and encoder that run now. Without such a certificate the gateway starts and is
-not ready, proves again, and refuses calls as `invariant_unproven` until it has.
+for this bundle, and made by the engine, encoder and solvers of this release. Without such a certificate the gateway
+starts and is not ready, proves again, and refuses calls as `invariant_unproven` until it has.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from gateway.storage.bundles import Activation
 from gateway.storage.connections import Cursor
 from gateway.storage.desk import Desk
 from gateway.tools import prepare
-from invariants import checks, obligations
+from invariants import certifying, checks
 from policies import bundles as bundle_form
-from policies import cedar_syntax
 from policies.bundles import Bundle
 from policies.decider import Decider
 from policies.errors import PolicyFault
@@ -294,16 +293,8 @@ class Restoring:
             except (EvidenceError, ValueError):
                 continue
             found = signed.certificate
-            made_by = (found.engine, found.encoder, found.environment)
-            made_for = (found.bundle, found.schema)
-            if made_by == (
-                cedar_syntax.ENGINE_VERSION,
-                obligations.ENCODER_VERSION,
-                self._environment,
-            ) and made_for == (
-                bundle.digest,
-                schema,
-            ):
+            made_for = (found.bundle, found.schema, found.environment)
+            if made_for == (bundle.digest, schema, self._environment) and certifying.is_of_this_release(found):
                 return found
         return None
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from invariants import auditing
 from invariants.errors import InvariantError
 from invariants.jobs import ProofLimits
 from invariants.reports import Finding, ProofReport, Verdict
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m invariants", description="Prove what a bundle promises.")
     commands = parser.add_subparsers(required=True)
     counters_command.add(commands)
+    auditing.add(commands)
     prove = commands.add_parser("prove", help="prove every invariant of a bundle over every permitted question")
     prove.add_argument("bundle", type=Path, help="directory with policies.cedar and invariants.cedar")
     prove.add_argument("--tools", type=Path, default=CATALOGUE, help="directory with one YAML document for each tool")

@@ -1,4 +1,4 @@
-"""Check exports and receipts offline: `python -m proofs verify EXPORT --keys KEYS`.
+"""Check exports, receipts and certificates offline: `python -m proofs verify EXPORT --keys KEYS`.
 
 Exit status: 0 it holds · 1 it does not, and the output names the first bad entry · 2 wrong usage · 3 a file that
 cannot be read, or keys or kept checkpoints that cannot be used.
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from proofs import canonical, receipts, verify
-from proofs.errors import EvidenceError
+from proofs import canonical, certificates, receipts, verify
+from proofs.errors import EvidenceError, Malformed, VerificationError
 from proofs.keys import KeyRing
 from proofs.verify import Verdict
 
@@ -59,6 +59,38 @@ def _receipt(options: Namespace) -> int:
     return GOOD
 
 
+def _certificate(options: Namespace) -> int:
+    keys = KeyRing.load(options.keys)
+    signed = certificates.parse(canonical.parse(_read(options.certificate)))
+    try:
+        certificate = certificates.verify(signed, keys)
+        if options.bundle:
+            certificates.require_bundle(certificate, canonical.parse(_read(options.bundle)))
+        certificates.require_proved(certificate)
+    except VerificationError as error:
+        wrong = {"good": False, "reason": error.reason, "message": str(error)}
+        _print(wrong if options.json else f"bad: {error}")
+        return BAD
+    solvers = " and ".join(f"{name} {solver.version}" for name, solver in sorted(certificate.solvers.items()))
+    compared = "" if options.bundle else ", not compared: no --bundle was given"
+    good = (
+        f"good: {certificate.digest}\n"
+        f"      {len(certificate.obligations)} obligations over {len(certificate.tools)} tools, by {solvers}\n"
+        f"      bundle {certificate.bundle}{compared}\n"
+        "      `python -m invariants recheck` shows whether they are"
+    )
+    _print({"good": True, "digest": certificate.digest, "bundle": certificate.bundle} if options.json else good)
+    return GOOD
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        raw = file.read(certificates.BYTES_MAX + 1)
+    if len(raw) > certificates.BYTES_MAX:
+        raise Malformed("length", f"`{path.name}`: at most {certificates.BYTES_MAX} bytes expected")
+    return raw
+
+
 def _sentences(verdict: Verdict) -> str:
     if verdict.findings:
         more = [f"     {finding.message}" for finding in verdict.findings[1:]]
@@ -66,7 +98,8 @@ def _sentences(verdict: Verdict) -> str:
     return (
         f"good: {verdict.size} entries of tenant `{verdict.tenant}` in `{verdict.environment}`, "
         f"{verdict.checkpoints} signed checkpoints\n"
-        f"      {verdict.payloads} payloads opened, {verdict.erased} erased, {verdict.approvals} approvals verified, "
+        f"      {verdict.payloads} payloads opened, {verdict.erased} erased, {verdict.approvals} approvals and "
+        f"{verdict.certificates} certificates verified, "
         f"{verdict.effects} effects, {verdict.unresolved} intended without one\n"
         f"      root {verdict.root}"
     )
@@ -99,7 +132,11 @@ def _parser() -> ArgumentParser:
     receipt.add_argument("receipt", type=Path, metavar="FILE", help="the receipt, as a call's answer carries it")
     receipt.add_argument("--payload", type=Path, metavar="FILE", help="the entry's payload, to open its commitment")
     receipt.set_defaults(run=_receipt)
-    for command in (check, receipt):
+    certificate = commands.add_parser("certificate", help="check signature and digests of one certificate")
+    certificate.add_argument("certificate", type=Path, metavar="FILE", help="the signed certificate (JSON)")
+    certificate.add_argument("--bundle", type=Path, metavar="FILE", help="the bundle that it is for")
+    certificate.set_defaults(run=_certificate)
+    for command in (check, receipt, certificate):
         command.add_argument("--keys", type=Path, required=True, metavar="KEYS", help="trusted public keys (JSON)")
         command.add_argument("--json", action="store_true", help="answer in JSON")
     return parser

@@ -1,7 +1,8 @@
-"""What stands beside an entry: that it is what the entry commits to, and that the approvals in it are signed.
+"""What stands beside an entry: that it is what the entry commits to, and that what is signed in it is signed.
 
 Approvals lie in a payload as `{statement, signature, …}`: in the list `approvals` of an action packet, or as the
-payload itself of an APPROVED or REJECTED entry.
+payload itself of an APPROVED or REJECTED entry. Certificates lie in one as `signed_certificate`; entries later in the
+log that name such a certificate were decided under it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proofs import approvals, commitments
-from proofs.errors import EvidenceError
+from proofs import approvals, certificates, commitments
+from proofs.certificates import Certificate
+from proofs.errors import EvidenceError, VerificationError
 from proofs.export import Read
 from proofs.findings import Report
 from proofs.keys import KeyRing
@@ -29,9 +31,12 @@ class Payloads:
         self._environment = environment
         self._consumed: dict[str, str] = {}
         """Signature of each approval that an INTENT has used -> its call."""
+        self._certificates: dict[str, Certificate] = {}
+        """By digest, those that stand in payloads so far."""
         self.opened = 0
         self.erased = 0
         self.approvals = 0
+        self.certificates = 0
 
     def add(self, item: Read, report: Report) -> None:
         """Take the payload of the next entry and report what is wrong with it."""
@@ -39,6 +44,7 @@ class Payloads:
         if commitment is not None and not (isinstance(commitment, str) and DIGEST.fullmatch(commitment)):
             report("member", "member `payload`: expected a commitment, or null")
             return
+        self._check_named(item.entry, report)
         salt, body = item.record.salt, item.record.payload
         if item.payload is None or salt is None or body is None:
             self.erased += commitment is not None
@@ -52,6 +58,44 @@ class Payloads:
                 self._check_approval(item.entry, found, report)
             except EvidenceError as error:
                 report("approval_misshapen", f"an approval in its payload: {error}")
+
+        if "signed_certificate" in item.payload:
+            try:
+                self._check_certificate(item.entry, item.payload["signed_certificate"], report)
+            except EvidenceError as error:
+                report("certificate_misshapen", f"the certificate in its payload: {error}")
+
+    def _check_certificate(self, entry: Mapping[str, Any], found: Any, report: Report) -> None:
+        signed = certificates.parse(found)
+        certificate = signed.certificate
+        self.certificates += 1
+        try:
+            certificates.verify(signed, self._keys)
+        except VerificationError as error:
+            reason = "certificate_untrusted" if error.reason == "key_untrusted" else "certificate_forged"
+            report(reason, f"the certificate in its payload: {error}")
+            return
+        if (certificate.tenant, certificate.environment) != (self._tenant, self._environment):
+            report("certificate_mismatch", "the certificate in its payload is for another tenant or environment")
+        elif entry.get("certificate", certificate.digest) != certificate.digest:
+            report("certificate_mismatch", "the certificate in its payload is not the one that it names")
+        else:
+            self._certificates[certificate.digest] = certificate
+
+    def _check_named(self, entry: Mapping[str, Any], report: Report) -> None:
+        """What an entry was decided under. A certificate of another chain, or of before the log, is not at hand."""
+        named = entry.get("certificate")
+        certificate = self._certificates.get(named) if isinstance(named, str) else None
+        if certificate is None:
+            return
+        if entry.get("bundle", certificate.bundle) != certificate.bundle:
+            report("certificate_mismatch", "names a certificate that is for another bundle")
+        if entry.get("kind") != "INTENT":
+            return
+        if certificate.unproved:
+            report("certificate_mismatch", "was let through under a certificate that does not prove everything")
+        if certificate.tools.get(str(entry.get("tool"))) != entry.get("tool_digest"):
+            report("certificate_mismatch", "was let through under a certificate for another contract of its tool")
 
     def _check_approval(self, entry: Mapping[str, Any], found: Mapping[str, Any], report: Report) -> None:
         statement, signature = approvals.parse(found["statement"]), found["signature"]

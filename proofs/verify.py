@@ -4,7 +4,7 @@ It needs neither the gateway nor its database. In order:
 
 1. read      every line is the canonical form of a header, an entry or a checkpoint
 2. entries   sequence without gap or repetition, tenant and environment, shape of the common members
-3. payloads  what stands beside an entry is what it commits to; approvals in it are signed
+3. payloads  what stands beside an entry is what it commits to; approvals and certificates in it are signed
 4. effects   no outcome without its intent, no effect twice
 5. signed    every checkpoint is signed by a key that the auditor trusts for it
 6. chain     each entry names the hash of the one before it; each signed root comes out
@@ -48,6 +48,8 @@ class Verdict:
     erased: int
     """Payloads that entries commit to and the export no longer has."""
     approvals: int
+    certificates: int
+    """Certificates in payloads, each checked as an approval is."""
     effects: int
     unresolved: int
     """Effects intended of which no entry says that they took place."""
@@ -96,6 +98,7 @@ def check(stream: BinaryIO, keys: KeyRing, kept: Sequence[Checkpoint] = ()) -> V
         payloads=reading.payloads.opened if reading.payloads else 0,
         erased=reading.payloads.erased if reading.payloads else 0,
         approvals=reading.payloads.approvals if reading.payloads else 0,
+        certificates=reading.payloads.certificates if reading.payloads else 0,
         effects=reading.effects.executed,
         unresolved=reading.effects.open,
         findings=tuple(findings[:FINDINGS_MAX]),

@@ -16,21 +16,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from invariants.analyses.results import Analysis, Result, Verdict
+from invariants.analyses import liveness
+from invariants.analyses.results import Result, Verdict
 from invariants.analyses.surveys import Goals, Survey
 from invariants.solving.answers import Verdict as Answer
 from invariants.solving.terms import Term
 from invariants.tool_requests import ToolRequests
-from policies import cedar
 from policies.cedar import Rule
 from policies.questions import Question
-from policies.schema import TypedSchema
 
 _RUNGS = ("satisfied", "effective", "decides")
 _VERDICTS = (Verdict.DEAD, Verdict.SHADOWED, Verdict.REDUNDANT, Verdict.DECISIVE)
-
-Check = Callable[[Term], Answer]
-"""Whether a term can hold for a type of request, under its assumptions."""
 
 
 @dataclass(slots=True)
@@ -53,37 +49,6 @@ class _Climb:
             self.where.append(goals)
 
 
-class Liveness:
-    """The first rung alone, for the gate: asks of each type of request only about rules that none before it showed."""
-
-    def __init__(self, rules: Iterable[Rule], schema: TypedSchema) -> None:
-        self._unseen = {rule.id: rule for rule in rules}
-        self._doubts: dict[str, str] = {}
-        self._schema = schema
-
-    def look(self, requests: ToolRequests, check: Check) -> None:
-        """Take the next type of request."""
-        for rule in requests.rules:
-            claim = requests.satisfied(rule)
-            if rule.id not in self._unseen or claim is requests.universe.terms.false:
-                continue
-            answer = check(claim)
-            if answer is Answer.SATISFIABLE:
-                del self._unseen[rule.id]
-            elif answer is Answer.UNKNOWN:
-                self._doubts[rule.id] = "solver_limit"
-
-    def refuse(self, action: str, reason: str) -> None:
-        """Take note of a tool that nobody can ask about."""
-        for identity, rule in self._unseen.items():
-            if _covers(rule, self._schema, (action,)):
-                self._doubts.setdefault(identity, reason)
-
-    def results(self) -> tuple[Result, ...]:
-        """`dead` or `unknown`, for every rule that nothing showed to live."""
-        return tuple(_bottom(rule, self._doubts.get(rule.id, ""), self._schema) for rule in self._unseen.values())
-
-
 def run(survey: Survey) -> Iterator[Result]:
     """`dead`, `shadowed`, `redundant` or `decisive`, with a question for the highest rung that was shown."""
     climbs = {rule.id: _Climb(rule) for rule in survey.rules}
@@ -94,7 +59,7 @@ def run(survey: Survey) -> Iterator[Result]:
             _climb(climbs[rule.id], goals)
     for climb in climbs.values():
         for action, refused in survey.refused.items():
-            if climb.height < len(_RUNGS) and _covers(climb.rule, survey.job.schema.typed, (action,)):
+            if climb.height < len(_RUNGS) and liveness.covers(climb.rule, survey.job.schema.typed, (action,)):
                 climb.doubts.setdefault(climb.height, refused.reason_code)
         yield _result(survey, climb)
 
@@ -139,8 +104,8 @@ def _climb(climb: _Climb, goals: Goals) -> None:
 def _result(survey: Survey, climb: _Climb) -> Result:
     rule = climb.rule
     if climb.height == 0:
-        return _bottom(rule, climb.doubts.get(0, ""), survey.job.schema.typed)
-    blank = _blank(rule)
+        return liveness.bottom(rule, climb.doubts.get(0, ""), survey.job.schema.typed)
+    blank = liveness.blank(rule)
     if climb.height in climb.doubts:
         return replace(blank, reason=climb.doubts[climb.height])
     verdict = _VERDICTS[climb.height]
@@ -198,25 +163,3 @@ def _replay(survey: Survey, rule: Rule, requests: ToolRequests, shows: str) -> C
                 return allowed is is_permit and survey.alone(rest, action).raw_allow(question) is not is_permit
 
     return is_so
-
-
-def _bottom(rule: Rule, doubt: str, schema: TypedSchema) -> Result:
-    """Of a rule that nothing showed to be satisfied."""
-    if doubt:
-        return replace(_blank(rule), reason=doubt)
-    reason = "never_satisfied" if _covers(rule, schema, schema.actions) else "covers_no_request"
-    return replace(_blank(rule), verdict=Verdict.DEAD, reason=reason)
-
-
-def _blank(rule: Rule) -> Result:
-    accepted = rule.annotations.get("accepted", "")
-    return Result(analysis=Analysis.DECISIVE, subject=rule.id, verdict=Verdict.UNKNOWN, accepted=accepted)
-
-
-def _covers(rule: Rule, schema: TypedSchema, actions: Iterable[str]) -> bool:
-    """Whether the rule's scope can match a request about one of the tools."""
-    return any(
-        cedar.covers(rule, schema.actions[action], principal)
-        for action in actions
-        for principal in cedar.PRINCIPAL_TYPES
-    )

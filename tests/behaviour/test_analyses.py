@@ -11,8 +11,8 @@ from functools import cache
 import pytest
 
 from invariants.analyses import inquiry, lockout
-from invariants.analyses.decisive import Liveness
 from invariants.analyses.inquiry import QUESTIONS
+from invariants.analyses.liveness import Liveness
 from invariants.analyses.results import Analysis, Result, Verdict
 from invariants.analyses.surveys import survey
 from invariants.jobs import Job, ProofLimits, job

@@ -1,7 +1,7 @@
 # `make` alone prints the targets. Every target that runs Python makes .venv first, from a hash-pinned lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format lint types imports bench faults corpus differential lock clean set-up-run set-up-dev
+.PHONY: help demo dev test check format lint types imports bench faults corpus differential mutants lock clean set-up-run set-up-dev
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -n 2
@@ -45,6 +45,9 @@ corpus: set-up-dev ## published Cedar cases against engine, closures and solver 
 
 differential: set-up-dev ## random Cedar: engine, closures, both solvers, until 10,000 obligations are settled
 	@$(PYTHON) -m tests.load.differential
+
+mutants: set-up-dev ## small mistakes in every rule of the base bundle: which proof or case notices; writes build/mutants.json
+	@$(PYTHON) -m tests.load.mutants
 
 lock: ## resolve requirements/*.in anew (needs uv)
 	@for lock in run dev; do uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \

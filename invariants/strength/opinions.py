@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from invariants import checks
+from invariants.errors import Unsupported
 from invariants.jobs import Job
 from invariants.solving import cvc5_backend, smtlib
 from invariants.solving.answers import Verdict as Answer
@@ -29,10 +30,8 @@ from policies.replay import read
 _LET_THROUGH = (Verdict.DEAD_RULE, Verdict.CASES, Verdict.EQUIVALENT, Verdict.SURVIVOR)
 _TOGETHER_MAX = 24
 _DRAWN = 1500  # Questions drawn for each type of request; some third of them violate an invariant.
-_SHARP_MAX = (
-    60  # Of those, how many that only the mutated rule refuses are asked about one mutant, and how many others.
-)
-_OTHERS_MAX = 15
+# Of those, how many are asked about one mutant: such as nothing but the mutated rule stands against, and others.
+_SHARP_MAX, _OTHERS_MAX = 60, 15
 
 
 @dataclass(slots=True)
@@ -100,17 +99,20 @@ def second(score: Score, job: Job, cases: Iterable[Asked], *, seed: int = 0, res
 
 
 def _by_cvc5(writer: Writer, trials: list[tuple[Trial, bool]], found: Opinions, resources: int) -> None:
-    action, principal = writer.requests.action, writer.requests.principal
+    requests = writer.requests
     goals: list[tuple[str, Term]] = []
     for each, is_equivalent in trials:
-        if concerns(each, action, principal):
+        if not concerns(each, requests.action, requests.principal):
+            continue
+        try:
             claims = writer.claims(each)
-            if claims is not None:
-                asked = (claims.breaks, claims.errs, *((claims.differs,) if is_equivalent else ()))
-                goals += [
-                    (each.mutant.id, claim) for claim in asked if claim is not writer.requests.universe.terms.false
-                ]
-    given = writer.requests.given()
+        except Unsupported:
+            found.undecided += 1
+            continue
+        if claims is not None:
+            asked = (claims.breaks, claims.errs, *((claims.differs,) if is_equivalent else ()))
+            goals += [(each.mutant.id, claim) for claim in asked if claim is not requests.universe.terms.false]
+    given = requests.given()
     for start in range(0, len(goals), _TOGETHER_MAX):
         together = goals[start : start + _TOGETHER_MAX]
         script = smtlib.scripted(given, [claim for _, claim in together])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from invariants.reports import Finding, Verdict
 from invariants.statements import Statement
-from policies.cedar import PRINCIPAL_TYPES, PrincipalType
+from policies.cedar import PRINCIPAL_TYPES, PrincipalType, Rule, parse
 from policies.schema import ActionType, CedarSchema
 from tool_registry.contracts import Contract, Kind
 
@@ -56,13 +56,19 @@ def job(
 
 
 def planned(job: Job, statements: Iterable[Statement]) -> Iterator[Finding]:
-    """Every obligation of a run in order, not yet tried: invariants without a tool, then tools by name."""
+    """All that a run finds out, in order, not yet tried: invariants without a tool, tools by name, rules by id."""
     read = tuple(statements)
     yield from (covers_nothing(statement) for statement in read if not statement.actions)
     for action in job.schema.typed.actions.values():
         covering = tuple(statement for statement in read if action.name in statement.actions)
         for principal in PRINCIPAL_TYPES:
             yield from blanks(action, principal, covering)
+    yield from (rule_blank(rule) for rule in parse(job.policies))
+
+
+def rule_blank(rule: Rule) -> Finding:
+    """Whether a rule can be satisfied at all, not yet tried."""
+    return Finding(kind="lives", rule=rule.id, action="", verdict=Verdict.UNKNOWN, reason="not_tried")
 
 
 def blanks(action: ActionType, principal: PrincipalType, covering: Iterable[Statement]) -> Iterator[Finding]:

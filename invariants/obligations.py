@@ -23,7 +23,7 @@ from invariants.meaning import compiler, schemas
 from invariants.solving import smtlib
 from invariants.solving.answers import Verdict
 from invariants.solving.smtlib import Script
-from invariants.solving.terms import Term
+from invariants.solving.terms import BeyondSolvers, Term
 from invariants.statements import Statement
 from invariants.tool_requests import ToolRequests
 from policies.cedar import PRINCIPAL_TYPES, PrincipalType, parse
@@ -136,6 +136,9 @@ def sheets(job: Job) -> Iterator[Sheet | Refused]:
                 yield write(requests, covering)
             except Unsupported as cause:
                 yield Refused(action=action, principal=principal, cause=cause)
+            except BeyondSolvers:
+                beyond = Unsupported("string_beyond_solvers", f"contract of `{action.name}`")
+                yield Refused(action=action, principal=principal, cause=beyond)
 
 
 def write(requests: ToolRequests, covering: Iterable[Statement]) -> Sheet:

@@ -17,9 +17,12 @@ from dataclasses import replace
 from typing import Any
 
 from invariants import checks, counterexamples, obligations, statements
+from invariants.analyses import results as analyses
+from invariants.analyses.liveness import Liveness
+from invariants.analyses.results import Result
 from invariants.checks import CompiledInvariants
 from invariants.errors import Unsupported
-from invariants.jobs import Job, blanks, covers_nothing
+from invariants.jobs import Job, blanks, covers_nothing, rule_blank
 from invariants.obligations import Kind, Obligation, Refused, Sheet
 from invariants.reports import Finding, Verdict
 from invariants.solving import z3_backend
@@ -27,7 +30,7 @@ from invariants.solving.answers import Verdict as Answer
 from invariants.solving.terms import is_hard
 from invariants.solving.z3_backend import Solver
 from invariants.statements import Statement
-from policies.cedar import Engine
+from policies.cedar import Engine, Rule, parse
 from policies.questions import Question
 
 
@@ -49,16 +52,34 @@ def run(job: Job) -> Iterator[Finding]:
     read = {statement.id: statement for statement in statements.read(job.invariants, job.schema.typed)}
     yield from (covers_nothing(statement) for statement in read.values() if not statement.actions)
     replay = _Replay(job)
+    rules = parse(job.policies)
+    liveness = Liveness(rules, job.schema.typed)
     written = obligations.sheets(job)
     for pair in zip(written, written, strict=True):
         judged = [each if isinstance(each, Refused) else _Judged(each, job, replay) for each in pair]
         is_reachable = any(isinstance(each, _Judged) and each.is_reachable for each in judged)
         for each in judged:
             if isinstance(each, Refused):
+                liveness.refuse(each.action.name, each.cause.reason_code)
                 covering = tuple(one for one in read.values() if each.action.name in one.actions)
                 yield from _refused(each, covering)
             else:
+                each.look(liveness)
                 yield from each.findings(read, is_reachable=is_reachable)
+    idle = {result.subject: result for result in liveness.results()}
+    yield from (_lives(rule, idle.get(rule.id)) for rule in rules)
+
+
+def _lives(rule: Rule, idle: Result | None) -> Finding:
+    """Some question satisfies the rule; one that none does is dead, and stays only where its bundle says why."""
+    found = rule_blank(rule)
+    if idle is None:
+        return replace(found, verdict=Verdict.PROVED, reason="lives")
+    if idle.verdict is not analyses.Verdict.DEAD:
+        return replace(found, reason=idle.reason)
+    if idle.accepted:
+        return replace(found, verdict=Verdict.PROVED, reason="accepted")
+    return replace(found, verdict=Verdict.VACUOUS, reason=idle.reason)
 
 
 def _refused(refused: Refused, covering: tuple[Statement, ...]) -> Iterator[Finding]:
@@ -81,6 +102,10 @@ class _Judged:
     def is_reachable(self) -> bool:
         """Whether some request of the type is permitted."""
         return self._answers[self._place(Kind.PREMISE)] is Answer.SATISFIABLE
+
+    def look(self, liveness: Liveness) -> None:
+        """Show which rules this type of request satisfies."""
+        liveness.look(self._sheet.requests, self._solver.check)
 
     def findings(self, read: Mapping[str, Statement], *, is_reachable: bool) -> Iterator[Finding]:
         """Every verdict. `is_reachable`: whether some request for the tool is permitted, whoever asks."""

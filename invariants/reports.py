@@ -27,12 +27,14 @@ class Finding:
     """The verdict on one obligation."""
 
     kind: str = "invariant"
-    """See `obligations.Kind`."""
+    """See `obligations.Kind`; or `lives`."""
     invariant: str = ""
     """Empty for the other kinds."""
     sentence: str = ""
+    rule: str = ""
+    """With kind `lives`: some question satisfies this rule."""
     action: str
-    """Empty: the invariant covers no action."""
+    """Empty: the invariant covers no action, or the finding is about a rule."""
     principal: str = ""
     resource: str = ""
     """Entity types; with the action the type of request."""
@@ -52,9 +54,9 @@ class Finding:
     """Both sides of the comparison that the counter-example fails."""
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
+    def key(self) -> tuple[str, ...]:
         """What was asked."""
-        return self.kind, self.invariant, self.action, self.principal
+        return self.kind, self.invariant, self.rule, self.action, self.principal
 
     def document(self) -> dict[str, Any]:
         """Canonical JSON members."""
@@ -62,6 +64,7 @@ class Finding:
             "kind": self.kind,
             "invariant": self.invariant,
             "sentence": self.sentence,
+            "rule": self.rule,
             "action": self.action,
             "principal": self.principal,
             "resource": self.resource,

@@ -217,6 +217,22 @@ def test_invariant_about_no_tool_is_vacuous() -> None:
     assert (finding.verdict, finding.reason) == (Verdict.VACUOUS, "covers_no_action")
 
 
+@pytest.mark.parametrize(
+    ("annotation", "verdict", "reason"),
+    [("", Verdict.VACUOUS, "never_satisfied"), ('@accepted("Kept for an audit.") ', Verdict.PROVED, "accepted")],
+)
+def test_dead_rule_is_refused_unless_accepted(annotation: str, verdict: Verdict, reason: str) -> None:
+    """
+    A rule that no question satisfies is a mistake, or stays with a reason that a reviewer reads.
+    """
+    dead = f'@id("idle") {annotation}forbid (principal, action, resource) when {{ context.risk > 3 }};'
+
+    findings = proved(POLICIES + dead, rule(INVARIANTS, "refund-cap"), REFUND)
+
+    (idle,) = (finding for finding in findings if finding.rule == "idle")
+    assert (idle.verdict, idle.reason) == (verdict, reason)
+
+
 def test_bundle_without_invariants_is_not_proved() -> None:
     """
     Nothing shown is not everything shown.
@@ -236,7 +252,8 @@ def test_form_without_exact_meaning_is_refused(condition: str) -> None:
 
     findings = proved(POLICIES + guard, rule(INVARIANTS, "refund-cap"), REFUND)
 
-    assert {(finding.verdict, finding.reason, finding.where) for finding in findings} == {
+    asked = [finding for finding in findings if not finding.rule]
+    assert {(finding.verdict, finding.reason, finding.where) for finding in asked} == {
         (Verdict.UNKNOWN, "extension_of_unknown_text", "rule `odd`, clause 1")
     }
 

@@ -29,6 +29,7 @@ _SUBJECTS = {
     "assumptions": "(some request fits the assumptions)",
     "premise": "(some request is permitted)",
     "never_errs": "(no forbid errs)",
+    "lives": "(every rule can be satisfied)",
 }
 _FILES = ("policies.cedar", "invariants.cedar")
 _BYTES_MAX = 4 * 1024 * 1024  # Far more than a bundle may have.
@@ -88,7 +89,7 @@ def _read(path: Path) -> str:
 def _progress(finding: Finding, place: int, total: int) -> None:
     end = "\n" if place == total else ""
     print(
-        f"\r\033[K{place}/{total} {finding.invariant or finding.kind} over {finding.action}",
+        f"\r\033[K{place}/{total} {_asked(finding)}",
         end=end,
         file=sys.stderr,
         flush=True,
@@ -103,11 +104,10 @@ def _show(report: ProofReport, seconds: float) -> None:
     for name, findings in by_subject.items():
         proved = sum(finding.verdict is Verdict.PROVED for finding in findings)
         verdict = "proved" if proved == len(findings) else "NOT PROVED"
-        print(f"{name:{width}}  {verdict:10}  {f'{proved}/{len(findings)}':>7} request types  {findings[0].sentence}")
+        of = "rules" if findings[0].rule else "request types"
+        print(f"{name:{width}}  {verdict:10}  {f'{proved}/{len(findings)}':>7} {of:13}  {findings[0].sentence}")
     for finding in report.failures:
-        subject = finding.invariant or _SUBJECTS[finding.kind]
-        asked = f"{finding.action} by {finding.principal}" if finding.action else "no action"
-        print(f"\n{subject} over {asked}: {finding.verdict.value} ({finding.reason})")
+        print(f"\n{_asked(finding)}: {finding.verdict.value} ({finding.reason})")
         if finding.where:
             print(f"  {finding.where}")
         if finding.value is not None:
@@ -117,6 +117,13 @@ def _show(report: ProofReport, seconds: float) -> None:
             print("\n".join(f"    {line}" for line in _shown(finding.counter_example)))
     total, failed = len(report.findings), len(report.failures)
     print(f"\n{total - failed} of {total} obligations proved in {seconds:.1f} s by {report.solver_names}.")
+
+
+def _asked(finding: Finding) -> str:
+    if finding.rule:
+        return f"rule `{finding.rule}`"
+    subject = finding.invariant or _SUBJECTS[finding.kind]
+    return f"{subject} over {finding.action} by {finding.principal}" if finding.action else f"{subject} over no action"
 
 
 def _shown(question: Mapping[str, object]) -> list[str]:

@@ -17,6 +17,9 @@ from admin.connection import ask
 from admin.errors import CommandError, Exit
 from admin.options import AsJson, Asked, Key, Reason, offline, remote
 from policies import bundles
+from policies.schema import SchemaError
+from tool_registry.documents import DeclarationError
+from tool_registry.registry import CATALOGUE
 
 app = typer.Typer(help="Check, publish and activate policy bundles.", no_args_is_help=True)
 
@@ -35,11 +38,17 @@ def check(
     no_proof: Annotated[
         bool, typer.Option("--no-proof", help="Leave the solver out: validation and cases only.")
     ] = False,
+    tools: Annotated[Path, typer.Option(help="Folder of tool declarations.", show_default="the catalogue")] = CATALOGUE,
     as_json: AsJson = False,
 ) -> Exit:
     """Validate a bundle, run its cases and prove its invariants here, without a gateway."""
     raw = _unsigned(file) if file.is_dir() else _read(file)
-    report = rehearsal.rehearse(raw, is_proved=not no_proof)
+    try:
+        report = rehearsal.rehearse(raw, tools, is_proved=not no_proof)
+    except (DeclarationError, SchemaError) as error:
+        raise CommandError(
+            f"the tools of `{tools}` cannot be used: {error}", "say a folder laid out as the catalogue"
+        ) from error
     if as_json:
         display.document(report.document())
     else:

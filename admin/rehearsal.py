@@ -1,8 +1,8 @@
 """A bundle tried out without a gateway: form, validation, cases and proof, in that order.
 
 What does not validate is not tried further; failing cases do not keep the proof from showing what would be allowed.
-The tools are those of the catalogue. Signature and revision are the gateway's to judge: it knows the keys and what is
-active.
+The tools are those of the catalogue, or of another folder. Signature and revision are the gateway's to judge: it knows
+the keys and what is active.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from admin import display
@@ -72,13 +73,17 @@ class Report:
                 yield "", "", dict(step.counter_example)
 
 
-def rehearse(raw: bytes, *, is_proved: bool) -> Report:
-    """Look at a bundle as a gateway would, as far as that can be done without its keys and its state."""
+def rehearse(raw: bytes, tools: Path, *, is_proved: bool) -> Report:
+    """
+    Look at a bundle as a gateway would, as far as that can be done without its keys and its state.
+
+    Raises `DeclarationError` and `SchemaError` for a folder that holds no usable tools.
+    """
     try:
         bundle = bundles.parse(raw)
     except PolicyFault as fault:
         return Report("", (Step(name="form", is_good=False, details=(str(fault),)),))
-    contracts = tuple(load_catalogue().contracts.values())
+    contracts = tuple(load_catalogue(tools).contracts.values())
     return Report(bundle.digest, tuple(_until_no(_steps(bundle, contracts, is_proved=is_proved))))
 
 
@@ -127,20 +132,24 @@ def _proof(bundle: Bundle, contracts: tuple[Contract, ...], schema: CedarSchema)
 def _failure(finding: Finding) -> Step:
     numbers = "" if finding.value is None else f" ({finding.value} against {finding.limit})"
     where = f" in {finding.where}" if finding.where else ""
-    detail = f"{finding.invariant} for {finding.action or 'no action'}: {finding.verdict.value}, {finding.reason}"
+    detail = f"{_subject(finding)}: {finding.verdict.value}, {finding.reason}"
     return Step(
         name="proof",
         is_good=False,
-        details=(f"{detail}{where}{numbers}. {finding.sentence}",),
+        details=(f"{detail}{where}{numbers}. {finding.sentence}".rstrip(),),
         counter_example=finding.counter_example,
     )
 
 
 def _summary(report: ProofReport) -> str:
     proved = len(report.findings) - len(report.failures)
-    return f"{proved} of {len(report.findings)} proved by {report.solver or 'nothing: the worker died'}"
+    return f"{proved} of {len(report.findings)} proved by {report.solver_names}"
 
 
 def _tell(finding: Finding, place: int, total: int) -> None:
     if place % PROGRESS_EVERY == 0 or place == total:
-        display.progress(f"{place} of {total}: {finding.invariant} for {finding.action}: {finding.verdict.value}")
+        display.progress(f"{place} of {total}: {_subject(finding)}: {finding.verdict.value}")
+
+
+def _subject(finding: Finding) -> str:
+    return f"{finding.invariant or finding.kind} for {finding.action or 'no action'}"

@@ -1,0 +1,4 @@
+# Nothing is refused beyond what Cedar refuses.
+package lockgate
+
+decision := {"deny": [], "obligations": []}

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from invariants.solving.terms import Op, Sort, Term, graph
+from invariants.solving import languages
+from invariants.solving.languages import Language, Ranges
+from invariants.solving.terms import CHARACTER_MAX, Op, Sort, Term, graph
 
 _SORTS = {Sort.BOOL: "Bool", Sort.INTEGER: "Int", Sort.NAME: "Int", Sort.TEXT: "String"}
 _OPERATORS = {
@@ -88,13 +91,15 @@ def _operator(term: Term) -> str:
     match term.op:
         case Op.APPLY:
             return f"f{term.payload}"
-        case Op.LIKE:
+        case Op.LIKE | Op.IN_LANGUAGE:
             return "str.in_re"
         case _:
             return _OPERATORS[term.op]
 
 
 def _pattern(term: Term) -> str:
+    if term.language is not None:
+        return " " + expression(term.language)
     if term.op is not Op.LIKE:
         return ""
     pieces = ["re.all" if piece is None else f"(str.to_re {quoted(piece)})" for piece in term.detail]
@@ -105,6 +110,56 @@ def _pattern(term: Term) -> str:
             return f" {only}"
         case _:
             return f" (re.++ {' '.join(pieces)})"
+
+
+def expression(language: Language) -> str:
+    """A regular language as SMT-LIB writes it."""
+    match language:
+        case languages.EVERYTHING:
+            return "re.all"
+        case languages.Characters(of):
+            return _characters(of)
+        case languages.Sequence(parts):
+            return _applied("re.++", list(_pieces(parts)), neutral='(str.to_re "")')
+        case languages.Either(options):
+            return _applied("re.union", sorted(map(expression, options)), neutral="re.none")
+        case languages.Both(options):
+            return _applied("re.inter", sorted(map(expression, options)), neutral="re.all")
+        case languages.Complement(other):
+            return f"(re.comp {expression(other)})"
+        case languages.Repeat(inner, minimum, None):
+            if minimum == 0:
+                return f"(re.* {expression(inner)})"
+            return f"(re.++ ((_ re.^ {minimum}) {expression(inner)}) (re.* {expression(inner)}))"
+        case languages.Repeat(inner, minimum, maximum):
+            return f"((_ re.loop {minimum} {maximum}) {expression(inner)})"
+
+
+def _pieces(parts: Sequence[Language]) -> Iterator[str]:
+    """Neighbouring characters as one text."""
+    for is_text, run in groupby(parts, _is_character):
+        if is_text:
+            yield f"(str.to_re {quoted(''.join(chr(part.ranges[0][0]) for part in run))})"  # type: ignore[union-attr]
+        else:
+            yield from map(expression, run)
+
+
+def _is_character(part: Language) -> bool:
+    return isinstance(part, languages.Characters) and len(part.ranges) == 1 and part.ranges[0][0] == part.ranges[0][1]
+
+
+def _applied(operator: str, operands: list[str], *, neutral: str) -> str:
+    if len(operands) < 2:
+        return operands[0] if operands else neutral
+    return f"({operator} {' '.join(operands)})"
+
+
+def _characters(of: Ranges) -> str:
+    if of == ((0, CHARACTER_MAX),):
+        return "re.allchar"
+    # Ranges also for one character: solvers know these as conditions on a character, and a union of texts they do not.
+    single = [f"(re.range {quoted(chr(first))} {quoted(chr(last))})" for first, last in of]
+    return _applied("re.union", single, neutral="re.none")
 
 
 def quoted(text: str) -> str:

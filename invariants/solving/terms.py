@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Any
 
+from invariants.solving import languages
+from invariants.solving.languages import Language
+
 
 @unique
 class Sort(StrEnum):
@@ -49,6 +52,8 @@ class Op(StrEnum):
     """An unknown function, by its number, of its operands."""
     LIKE = "like"
     """Whether a text matches a pattern: `detail`, with None for any run of characters."""
+    IN_LANGUAGE = "in_language"
+    """Whether a text is one of a regular language: `language`, of the characters of solvers."""
 
 
 Pattern = tuple[str | None, ...]
@@ -76,6 +81,7 @@ class Term:
     """The value of a constant (0 or 1 for a truth value), the number of a symbol or function, else None."""
     detail: Pattern = ()
     """The text of a constant, alone; the pieces of a pattern."""
+    language: Language | None = None
 
 
 class Terms:
@@ -84,7 +90,7 @@ class Terms:
     __slots__ = ("_known", "_originals", "_places", "false", "true")
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Op, Sort, tuple[int, ...], int | None, Pattern], Term] = {}
+        self._known: dict[tuple[Op, Sort, tuple[int, ...], int | None, Pattern, Language | None], Term] = {}
         self._places: dict[str, str] = {}
         self._originals: dict[str, str] = {}
         self.true = self._make(Op.CONSTANT, Sort.BOOL, (), 1)
@@ -132,6 +138,15 @@ class Terms:
         if text.op is Op.CONSTANT:
             return self.boolean(value=matches(text.detail[0] or "", pattern))
         return self._make(Op.LIKE, Sort.BOOL, (text,), None, pattern)
+
+    def in_language(self, text: Term, language: Language) -> Term:
+        """Whether `text` is one of `language`. Raises `BeyondSolvers`."""
+        _require(Sort.TEXT, text)
+        if any(of[-1][1] > CHARACTER_MAX for of in languages.classes(language) if of):
+            raise BeyondSolvers("a language of characters beyond those of solvers")
+        if text.op is Op.CONSTANT:
+            return self.boolean(value=languages.contains(language, text.detail[0] or ""))
+        return self._make(Op.IN_LANGUAGE, Sort.BOOL, (text,), None, language=language)
 
     def divide(self, first: Term, divisor: int) -> Term:
         """The quotient rounded down."""
@@ -244,11 +259,19 @@ class Terms:
             return self.integer(_COMPUTE[op](_value(first), _value(second)))
         return self._make(op, Sort.INTEGER, (first, second), None)
 
-    def _make(self, op: Op, sort: Sort, operands: tuple[Term, ...], payload: int | None, detail: Pattern = ()) -> Term:
-        key = (op, sort, tuple(operand.number for operand in operands), payload, detail)
+    def _make(
+        self,
+        op: Op,
+        sort: Sort,
+        operands: tuple[Term, ...],
+        payload: int | None,
+        detail: Pattern = (),
+        language: Language | None = None,
+    ) -> Term:
+        key = (op, sort, tuple(operand.number for operand in operands), payload, detail, language)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = Term(len(self._known), op, sort, operands, payload, detail)
+            known = self._known[key] = Term(len(self._known), op, sort, operands, payload, detail, language)
         return known
 
 
@@ -348,6 +371,8 @@ def _ground(term: Term, operands: tuple[Any, ...]) -> Value:
             return int(operands[0] <= operands[1])
         case Op.LIKE:
             return int(matches(operands[0], term.detail))
+        case Op.IN_LANGUAGE:
+            return int(languages.contains(term.language or languages.NOTHING, operands[0]))
         case _:
             return _COMPUTE[term.op](operands[0], operands[1])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from invariants.solving.languages import NOTHING
 from invariants.solving.terms import Op, Sort, Term, Terms, graph
 
 
@@ -28,7 +29,7 @@ class Transplant:
                 self._known[term.number] = self._made(term, [self._known[each.number] for each in term.operands])
         return self._known[root.number]
 
-    def _made(self, term: Term, operands: list[Term]) -> Term:  # noqa: C901 - one case for each operator
+    def _made(self, term: Term, operands: list[Term]) -> Term:  # noqa: C901, PLR0912 - one case for each operator
         into = self._target
         match term.op:
             case Op.SYMBOL:
@@ -58,6 +59,8 @@ class Transplant:
             case Op.LIKE:
                 pieces = (each if each is None else self._source.original(each) for each in term.detail)
                 return into.like(operands[0], tuple(pieces))
+            case Op.IN_LANGUAGE:
+                return into.in_language(operands[0], term.language or NOTHING)
             case Op.APPLY:
                 raise TypeError("a term without unknown functions expected")
 

@@ -16,6 +16,7 @@ import z3
 
 from invariants.solving import smtlib
 from invariants.solving.answers import Verdict
+from invariants.solving.languages import NOTHING
 from invariants.solving.terms import Op, Pattern, Sort, Term, Value, graph
 
 __all__ = ["SOLVER_VERSION", "Solver", "Verdict", "limit_memory"]
@@ -152,6 +153,8 @@ class Solver:
                 return self._function(term)(*operands)
             case Op.LIKE:
                 return z3.InRe(operands[0], self._pattern(term.detail))
+            case Op.IN_LANGUAGE:
+                return z3.InRe(operands[0], self._language(term))
             case _:
                 return _BINARY[term.op](operands[0], operands[1])
 
@@ -184,6 +187,11 @@ class Solver:
                 return only
             case _:
                 return z3.Concat(*pieces)
+
+    def _language(self, term: Term) -> Any:
+        text = f"(declare-const text String)(assert (str.in_re text {smtlib.expression(term.language or NOTHING)}))"
+        (membership,) = z3.parse_smt2_string(text, ctx=self._context)
+        return membership.arg(1)
 
     def _symbol(self, term: Term) -> Any:
         # The solver never sees a name that somebody wrote: two such names once collapsed into one symbol.

@@ -1,0 +1,239 @@
+"""Regular languages as data: what a pattern means, apart from how anybody writes it.
+
+A character is a code point, a set of characters is sorted ranges. Constructors fold what cannot matter, so equal
+languages are often, though not always, equal values. `derivative` says what may follow a first character; with it
+`contains` decides about a text, without a solver and without backtracking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+Ranges = tuple[tuple[int, int], ...]
+"""Inclusive, ascending, apart: two neighbours never touch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Characters:
+    """One character of a set. Of no set: no text at all."""
+
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One text of each part, in order. Without parts: the empty text."""
+
+    parts: tuple[Language, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """A text of any option."""
+
+    options: frozenset[Language]
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """A text of all options."""
+
+    options: frozenset[Language]
+
+
+@dataclass(frozen=True, slots=True)
+class Complement:
+    """Any text that is not one of the other language."""
+
+    other: Language
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Texts of one language, one after another."""
+
+    language: Language
+    minimum: int
+    maximum: int | None
+    """None: any number."""
+
+
+Language = Characters | Sequence | Either | Both | Complement | Repeat
+
+NOTHING = Characters(())
+EMPTY = Sequence(())
+EVERYTHING = Complement(NOTHING)
+
+
+def ranges(pairs: Iterable[tuple[int, int]]) -> Ranges:
+    """The characters of any ranges, in one order."""
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(pairs):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return tuple(joined)
+
+
+def common(one: Ranges, other: Ranges) -> Ranges:
+    """The characters of both sets."""
+    pairs = ((max(a, c), min(b, d)) for a, b in one for c, d in other)
+    return ranges((first, last) for first, last in pairs if first <= last)
+
+
+def without(one: Ranges, other: Ranges) -> Ranges:
+    """The characters of the first set that are not in the second."""
+    for first, last in other:
+        left = ((a, min(b, first - 1)) for a, b in one)
+        right = ((max(a, last + 1), b) for a, b in one)
+        one = ranges((a, b) for a, b in (*left, *right) if a <= b)
+    return one
+
+
+def holds(characters: Ranges, code: int) -> bool:
+    """Whether a character is in a set."""
+    return any(first <= code <= last for first, last in characters)
+
+
+def literal(text: str) -> Language:
+    """That one text."""
+    return sequence(*(Characters(((ord(each), ord(each)),)) for each in text))
+
+
+def sequence(*parts: Language) -> Language:
+    """One text of each part, in order."""
+    flat: list[Language] = []
+    for part in parts:
+        flat += part.parts if isinstance(part, Sequence) else (part,)
+    if NOTHING in flat:
+        return NOTHING
+    return flat[0] if len(flat) == 1 else Sequence(tuple(flat))
+
+
+def either(*options: Language) -> Language:
+    """A text of any option."""
+    single: Ranges = ()
+    kept: set[Language] = set()
+    for option in options:
+        for each in option.options if isinstance(option, Either) else (option,):
+            if isinstance(each, Characters):
+                single = ranges((*single, *each.ranges))
+            else:
+                kept.add(each)
+    if EVERYTHING in kept:
+        return EVERYTHING
+    if single:
+        kept.add(Characters(single))
+    if not kept:
+        return NOTHING
+    return kept.pop() if len(kept) == 1 else Either(frozenset(kept))
+
+
+def both(*options: Language) -> Language:
+    """A text of all options."""
+    kept: set[Language] = set()
+    for option in options:
+        kept |= option.options if isinstance(option, Both) else {option}
+    kept.discard(EVERYTHING)
+    if NOTHING in kept:
+        return NOTHING
+    if not kept:
+        return EVERYTHING
+    return kept.pop() if len(kept) == 1 else Both(frozenset(kept))
+
+
+def complement(other: Language) -> Language:
+    """Any text that is not one of the other language."""
+    return other.other if isinstance(other, Complement) else Complement(other)
+
+
+def repeat(language: Language, minimum: int, maximum: int | None) -> Language:
+    """Texts of one language, one after another."""
+    if maximum == 0 or language == EMPTY or (language == NOTHING and minimum == 0):
+        return EMPTY
+    if language == NOTHING or (minimum, maximum) == (1, 1):
+        return language
+    # With the empty text among them, fewer are always enough.
+    return Repeat(language, 0 if has_empty(language) else minimum, maximum)
+
+
+def has_empty(language: Language) -> bool:
+    """Whether the empty text is one of a language."""
+    match language:
+        case Characters():
+            return False
+        case Sequence(parts):
+            return all(has_empty(part) for part in parts)
+        case Either(options):
+            return any(has_empty(option) for option in options)
+        case Both(options):
+            return all(has_empty(option) for option in options)
+        case Complement(other):
+            return not has_empty(other)
+        case Repeat(inner, minimum):
+            return minimum == 0 or has_empty(inner)
+        case _:
+            assert_never(language)
+
+
+def derivative(language: Language, code: int) -> Language:
+    """What may follow that first character."""
+    match language:
+        case Characters(of):
+            return EMPTY if holds(of, code) else NOTHING
+        case Sequence(parts):
+            options = []
+            for place, part in enumerate(parts):
+                options.append(sequence(derivative(part, code), *parts[place + 1 :]))
+                if not has_empty(part):
+                    break
+            return either(*options)
+        case Either(options):
+            return either(*(derivative(option, code) for option in options))
+        case Both(options):
+            return both(*(derivative(option, code) for option in options))
+        case Complement(other):
+            return complement(derivative(other, code))
+        case Repeat(inner, minimum, maximum):
+            rest = repeat(inner, max(0, minimum - 1), None if maximum is None else maximum - 1)
+            return sequence(derivative(inner, code), rest)
+        case _:
+            assert_never(language)
+
+
+def contains(language: Language, text: str) -> bool:
+    """Whether a text is one of a language."""
+    for character in text:
+        language = derivative(language, ord(character))
+    return has_empty(language)
+
+
+def classes(language: Language) -> frozenset[Ranges]:
+    """Every set of characters that a language is made of."""
+    match language:
+        case Characters(of):
+            return frozenset((of,))
+        case Sequence(inner) | Either(inner) | Both(inner):
+            return frozenset[Ranges]().union(*map(classes, inner))
+        case Complement(inner) | Repeat(inner):
+            return classes(inner)
+        case _:
+            assert_never(language)
+
+
+def size(language: Language) -> int:
+    """How many nodes it has when every bounded repetition is written out."""
+    match language:
+        case Characters(of):
+            return max(1, len(of))
+        case Sequence(inner) | Either(inner) | Both(inner):
+            return 1 + sum(map(size, inner))
+        case Complement(other):
+            return 1 + size(other)
+        case Repeat(inner, minimum, maximum):
+            return max(1, minimum, maximum or 0) * size(inner)
+        case _:
+            assert_never(language)

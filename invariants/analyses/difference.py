@@ -39,7 +39,9 @@ class _Side:
         terms = requests.universe.terms
         satisfied = {
             effect: terms.disjunction(
-                requests.satisfied(rule) for rule in self.rules if rule.effect == effect and rule in requests.rules
+                requests.satisfied(rule)
+                for rule in self.rules
+                if rule.effect == effect and rule.id in requests.outcomes
             )
             for effect in ("permit", "forbid")
         }
@@ -55,17 +57,26 @@ def run(old: Job, new: Job) -> Iterator[Result]:
     Raises `PolicyFault` when one of the bundles cannot be read at all.
     """
     before, after = _sides(old, new)
+    shared = frozenset(rule.id for rule in after.rules)
+    told = dict(_strange(before.engine.rules, old, new))
+    types, refused = surveys.encoded(
+        (*after.rules, *(rule for rule in before.rules if rule.id not in shared)),
+        new,
+        [action for action in new.schema.typed.actions if action not in told],
+    )
     for action in sorted({*old.schema.typed.actions, *new.schema.typed.actions}):
         if action not in new.schema.typed.actions:
             yield from _both(action, Verdict.REMOVED, "")
-        elif action not in old.schema.typed.actions:
-            yield from _asked(action, after, after, new, "")
-        elif _is_same_tool(action, old, new):
-            yield from _asked(action, before, after, new, "")
-        elif strange := _ill_typed(action, before.engine.rules, new):
-            yield from _both(action, Verdict.INCOMPARABLE, "old_rules_do_not_fit", f"rule `{strange[0]}`")
-        else:
-            yield from _asked(action, before, after, new, "contract_changed")
+        elif action in told:
+            yield from _both(action, Verdict.INCOMPARABLE, "old_rules_do_not_fit", f"rule `{told[action]}`")
+        elif action in refused:
+            yield from _both(action, Verdict.UNKNOWN, refused[action].reason_code, refused[action].where)
+        for requests in (each for each in types if each.action.name == action):
+            if action not in old.schema.typed.actions:
+                yield _added(requests, after, new)
+            else:
+                reason = "" if _is_same_tool(action, old, new) else "contract_changed"
+                yield _compared(requests, before, after, new, reason)
 
 
 def _sides(old: Job, new: Job) -> tuple[_Side, _Side]:
@@ -88,23 +99,11 @@ def _both(action: str, verdict: Verdict, reason: str, where: str = "") -> Iterat
         )
 
 
-def _asked(action: str, before: _Side, after: _Side, new: Job, reason: str) -> Iterator[Result]:
-    """Ask the solver. A tool that was added has no rules before: what of it is permitted is all there is to say."""
-    kept = tuple(rule for rule in before.rules if rule not in after.rules)
-    types, refused = surveys.encoded((*after.rules, *kept), new, (action,))
-    for unsupported in refused.values():
-        yield from _both(action, Verdict.UNKNOWN, unsupported.reason_code, unsupported.where)
-    for requests in types:
-        if before is after:
-            yield _added(surveys.Goals(requests, {_ALLOWED: after.permits(requests)}, new), after)
-            continue
-        terms = requests.universe.terms
-        once, now = before.permits(requests), after.permits(requests)
-        claims = {_MORE: terms.both(now, terms.negation(once)), _LESS: terms.both(once, terms.negation(now))}
-        yield _compared(surveys.Goals(requests, claims, new), before, after, reason)
-
-
-def _compared(goals: Goals, before: _Side, after: _Side, reason: str) -> Result:
+def _compared(requests: ToolRequests, before: _Side, after: _Side, new: Job, reason: str) -> Result:
+    terms = requests.universe.terms
+    once, now = before.permits(requests), after.permits(requests)
+    claims = {_MORE: terms.both(now, terms.negation(once)), _LESS: terms.both(once, terms.negation(now))}
+    goals = Goals(requests, claims, new)
     blank = goals.blank(Analysis.DIFFERENCE)
     more, less = goals.answer(*_MORE), goals.answer(*_LESS)
     verdict = _VERDICTS.get((more, less), Verdict.UNKNOWN)
@@ -118,7 +117,9 @@ def _compared(goals: Goals, before: _Side, after: _Side, reason: str) -> Result:
     return found
 
 
-def _added(goals: Goals, after: _Side) -> Result:
+def _added(requests: ToolRequests, after: _Side, new: Job) -> Result:
+    """There was nothing before, so what of the tool is permitted now is all there is to say."""
+    goals = Goals(requests, {_ALLOWED: after.permits(requests)}, new)
     added = replace(goals.blank(Analysis.DIFFERENCE), verdict=Verdict.ADDED, reason="permits_something")
     match goals.answer(*_ALLOWED):
         case Answer.SATISFIABLE:
@@ -143,11 +144,17 @@ def _question(action: str, job: Job) -> tuple[object, ...]:
     return sorted(kind.groups), kind.resource_type, kind.context, kind.risk, job.resource_arguments.get(action)
 
 
-def _ill_typed(action: str, rules: Iterable[Rule], new: Job) -> list[str]:
-    """The old rules about a tool that say nothing sensible about its new contract."""
-    groups = {action: frozenset(new.schema.typed.actions[action].groups)}
-    covering = {rule.id for rule in rules if cedar_syntax.action_is_covered(rule.node, action, groups)}
-    return sorted(covering & cedar.ill_typed(rules, new.schema))
+def _strange(rules: Iterable[Rule], old: Job, new: Job) -> Iterator[tuple[str, str]]:
+    """Every tool whose contract changed so that an old rule about it is not well typed any more, and that rule."""
+    listed = tuple(rules)
+    both = [action for action in new.schema.typed.actions if action in old.schema.typed.actions]
+    changed = [action for action in both if not _is_same_tool(action, old, new)]
+    ill_typed = cedar.ill_typed(listed, new.schema) if changed else frozenset[str]()
+    for action in changed:
+        groups = {action: frozenset(new.schema.typed.actions[action].groups)}
+        covering = {rule.id for rule in listed if cedar_syntax.action_is_covered(rule.node, action, groups)}
+        if found := ill_typed & covering:
+            yield action, min(found)
 
 
 _VERDICTS = {

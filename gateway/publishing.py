@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.clock import Clock
+from gateway.errors import Unavailable
 from invariants import certifying
-from invariants.errors import InvariantError
-from invariants.reports import Finding, Verdict
+from invariants.errors import Busy, InvariantError
+from invariants.reports import Finding, ProofReport, Verdict
 from invariants.supervisor import Prover
-from policies import bundles, cases, review
+from policies import bundles, case_form, cases, review
 from policies.bundles import Bundle
 from policies.errors import EngineUnavailable, PolicyFault
 from policies.rego import RegoWorker
@@ -36,6 +37,7 @@ from tool_registry.registry import Registry
 Admits = Callable[[Connector], bool]
 """Whether the settings let a connector's origin be reached; asked again at every dispatch."""
 
+RETRY_SECONDS = 10  # About what a proof takes.
 FINDINGS_MAX = 50  # Enough to mend a bundle by.
 
 
@@ -105,7 +107,7 @@ class Publishing:
             report = await _run_cases(bundle, listed)
             if not report.is_good:
                 # What the weakened rules would allow explains a failing case better than the case does.
-                proof = await self._prover.prove(bundle.files, schema, listed)
+                proof = await self._report(bundle, schema, listed)
                 unproved = tuple(_unproved(finding) for finding in proof.failures[:FINDINGS_MAX])
                 return Judged(stage="cases", findings=_case_findings(report) + unproved, bundle=bundle)
         except (SchemaError, PolicyFault, EngineUnavailable) as fault:
@@ -132,7 +134,7 @@ class Publishing:
 
     async def _prove(self, bundle: Bundle, tenant: str, schema: CedarSchema, contracts: tuple[Contract, ...]) -> Judged:
         try:
-            report = await self._prover.prove(bundle.files, schema, contracts)
+            report = await self._report(bundle, schema, contracts)
         except (InvariantError, PolicyFault) as fault:
             return Judged(stage="proof", findings=(_said(fault),), bundle=bundle)
         counts = {"obligations": len(report.findings), "solver": report.solver_names, "engine": report.engine}
@@ -150,6 +152,13 @@ class Publishing:
         )
         signed = certificates.sign(certificate, self._signer)
         return Judged(stage="passed", bundle=bundle, certificate=signed, proof={"proof": counts})
+
+    async def _report(self, bundle: Bundle, schema: CedarSchema, contracts: tuple[Contract, ...]) -> ProofReport:
+        try:
+            return await self._prover.prove(bundle.files, schema, contracts)
+        except Busy as busy:
+            # Nothing was found out about the upload, so it is not refused either.
+            raise Unavailable("overloaded", "too many proofs wait already", retry_after_seconds=RETRY_SECONDS) from busy
 
 
 async def _run_cases(bundle: Bundle, contracts: tuple[Contract, ...]) -> cases.CaseReport:
@@ -170,16 +179,23 @@ def _case_findings(report: cases.CaseReport) -> tuple[Mapping[str, Any], ...]:
 
 def _unproved(finding: Finding) -> dict[str, Any]:
     document: dict[str, Any] = {
+        "kind": finding.kind,
         "invariant": finding.invariant,
+        "rule": finding.rule,
         "sentence": finding.sentence,
         "action": finding.action,
         "principal": finding.principal,
         "verdict": finding.verdict.value,
         "message": f"{finding.reason}: {finding.where}" if finding.where else finding.reason,
     }
-    if finding.verdict is Verdict.REFUTED:
-        # The call that the bundle would have allowed, replayed on the real engine before anyone sees it.
+    if finding.verdict is Verdict.REFUTED and not finding.invariant:
+        document["errs_on"] = finding.counter_example
+    elif finding.verdict is Verdict.REFUTED and finding.counter_example is not None:
+        # The call that the bundle would have allowed, replayed on the real engine before anyone sees it. As a case it
+        # belongs into the mended bundle: it must never pass again.
+        name = f"counter-example of {finding.invariant}: {finding.action} by {finding.principal}"
         document["would_allow"] = finding.counter_example
+        document["case"] = case_form.kept(name, finding.counter_example, "deny")
         if finding.value is not None and finding.limit is not None:
             document |= {"value": finding.value, "limit": finding.limit}
     return document

@@ -14,7 +14,7 @@ from gateway.answers import Reply, receipt
 from gateway.errors import BadRequest, Unavailable
 from gateway.identity import Principal
 from gateway.ledger import Placed
-from gateway.publishing import Admits, Judged, Publishing
+from gateway.publishing import RETRY_SECONDS, Admits, Judged, Publishing
 from gateway.refusals import Refusals
 from gateway.storage import bundles
 from gateway.storage.bundles import StoredTool
@@ -23,7 +23,6 @@ from gateway.storage.desk import Desk
 from proofs.certificates import SignedCertificate
 
 UPLOADS_MAX = 4  # Each has a policy worker of its own while its cases run, and their proofs wait for one another.
-RETRY_SECONDS = 10  # About what a proof takes.
 
 
 class Uploads:
@@ -46,7 +45,7 @@ class Uploads:
         with self._room():
             judged = await self._publishing.judge_bundle(raw, tenant, active.registry)
         verdict = judged.document()
-        placed = await self._recorded(principal, "BUNDLE", verdict)
+        placed = await self._recorded(principal, "BUNDLE", verdict, judged.certificate)
         if judged.bundle is None or judged.certificate is None:
             raise _refused("bundle_refused", judged, verdict, placed)
         digest, certificate = judged.bundle.digest, judged.certificate
@@ -67,7 +66,7 @@ class Uploads:
         verdict = {**judged.document(), "over": [active.bundle_digest, active.registry.digest]}
         if judged.certificate is not None:
             verdict["schema"] = judged.certificate.certificate.schema
-        placed = await self._recorded(principal, "TOOL", verdict)
+        placed = await self._recorded(principal, "TOOL", verdict, judged.certificate)
         if judged.contract is None or judged.certificate is None:
             raise _refused("tool_refused", judged, verdict, placed)
         contract, certificate = judged.contract, judged.certificate
@@ -99,9 +98,12 @@ class Uploads:
         finally:
             self._judging -= 1
 
-    async def _recorded(self, principal: Principal, kind: str, verdict: dict[str, Any]) -> Placed:
+    async def _recorded(
+        self, principal: Principal, kind: str, verdict: dict[str, Any], signed: SignedCertificate | None
+    ) -> Placed:
         """The entry of the upload. Durable before anything is stored: what is in the tables has a record."""
-        return await self._refusals.append(entries.uploaded(kind, principal.reference, principal.tenant, verdict))
+        entry = entries.uploaded(kind, principal.reference, principal.tenant, verdict, signed)
+        return await self._refusals.append(entry)
 
 
 def _refused(reason: str, judged: Judged, verdict: dict[str, Any], placed: Placed) -> BadRequest:

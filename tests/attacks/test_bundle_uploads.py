@@ -144,6 +144,11 @@ def test_a_bundle_without_its_guard_is_refused_with_the_call_it_would_allow(stor
         ("issue_refund", "Person"),
     ]
     assert all(map(exceeds, would_allow))
+    kept = [finding["case"] for finding in answer.document["findings"] if finding.get("case")]
+    mended = composed(revision(story) + 1, cases=[*base["cases"], *kept])
+    assert upload(story, signed(story, mended)).status == 201
+    still_weak = composed(revision(story) + 1, policies=without(base["policies"], GUARD), cases=[*cases, *kept])
+    assert upload(story, signed(story, still_weak)).document["stage"] == "cases"
 
 
 def test_a_mistyped_guard_is_refused_with_the_call_it_would_allow(story: Story) -> None:

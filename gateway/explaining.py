@@ -153,9 +153,10 @@ class Explaining:
         denials = [hit.document for hit in tried.denials]
         denials = denials or [each for each in refused.packet["decision"]["rules"] if each["engine"] == "rego"]
         standing = [*_standing(explanation.obstacles, refused), *({"kind": "rule", **each} for each in denials)]
+        why = ": what stands in the way cannot all be met at once" if explanation.is_joint else ""
         nothing: dict[str, Any] = {
             "verdict": "nothing_would_pass",
-            "sentence": "Nothing that the requester can change would pass.",
+            "sentence": f"Nothing that the requester can change would pass{why}.",
             "stands_in_the_way": standing,
         }
         if explanation.askers:
@@ -233,7 +234,7 @@ def _standing(obstacles: Iterable[Obstacle], refused: _Refused) -> list[Mapping[
                 documents.append({"kind": "invariant", "id": each.id, "hint": checks[each.id].sentence})
             case Kind.NO_PERMIT:
                 permits = [hit.document for hit in rules.values() if hit.effect == "permit"]
-                documents.append({"kind": "no_permit", "permits": permits})
+                documents.append({"kind": "no_permit", "hint": "No rule permits it.", "permits": permits})
             case Kind.LIMIT:
                 documents.append({"kind": "limit", "id": each.id})
     return documents

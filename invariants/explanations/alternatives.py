@@ -99,6 +99,8 @@ class Explanation:
     """One for each lower risk: for where Rego, which the solver does not know, refuses all of the others."""
     obstacles: tuple[Obstacle, ...] = ()
     """Set exactly when there is no alternative."""
+    is_joint: bool = False
+    """Whether each obstacle could be met, and only all of them cannot."""
     askers: tuple[str, ...] = ()
     """Roles of which one would do for a person to ask for this, once approved, where the principal cannot."""
     asks_same: bool = True
@@ -136,6 +138,7 @@ def read(document: Any) -> Explanation:
             alternatives=tuple(_alternative(each) for each in document["alternatives"]),
             detours=tuple(_alternative(each) for each in document["detours"]),
             obstacles=tuple(Obstacle(kind=Kind(each["kind"]), id=str(each["id"])) for each in document["obstacles"]),
+            is_joint=bool(document["is_joint"]),
             askers=tuple(str(each) for each in document["askers"]),
             asks_same=bool(document["asks_same"]),
             unknown=str(document["unknown"]),

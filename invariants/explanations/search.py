@@ -78,7 +78,8 @@ def explain(asked: Asked) -> Explanation:
         others = _Search(situation.of(asked, requests["Person"], is_asker=False), asked)
         same = others.askers(question.roles, changing={APPROVALS})
         askers = same or others.askers(question.roles, changing=set(others.members))
-        return Explanation(obstacles=search.obstacles(), askers=askers, asks_same=bool(same))
+        obstacles, is_joint = search.obstacles()
+        return Explanation(obstacles=obstacles, is_joint=is_joint, askers=askers, asks_same=bool(same))
     except Unsupported as refused:
         return Explanation(unknown=refused.reason_code)
     except _Unanswered as unanswered:
@@ -126,19 +127,19 @@ class _Search:
         lower = (terms.equal(self._at.risk, terms.integer(each)) for each in reversed(range(risk)))
         return tuple(alternative for at in lower for alternative in self.alternatives(at, at_most=1))
 
-    def obstacles(self) -> tuple[Obstacle, ...]:
-        """What refuses by itself whatever changes; where nothing does, a smallest set that refuses together."""
+    def obstacles(self) -> tuple[tuple[Obstacle, ...], bool]:
+        """What refuses by itself whatever changes; where nothing does, a smallest set that refuses together: true."""
         alone = [each.source for each in self._at.requirements if not self._can(each.term)]
         rules = [each for each in alone if each.kind is not Kind.INVARIANT]
         if alone:
             # An invariant follows from the rules: it says nothing new beside one that refuses.
-            return tuple(rules or alone)
+            return tuple(rules or alone), False
         together = list(self._at.requirements)
         for each in sorted(together, key=_least_telling):
             rest = [other for other in together if other is not each]
             if not self._can(*(other.term for other in rest)):
                 together = rest
-        return tuple(each.source for each in together)
+        return tuple(each.source for each in together), True
 
     def askers(self, but: Sequence[str], *, changing: set[str]) -> tuple[str, ...]:
         """Roles of which one alone would do, for a person who asks for the same but for these members."""

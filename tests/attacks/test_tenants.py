@@ -37,6 +37,7 @@ ROLES = ["operator", "finance", "security", "founder", "auditor"]
     ("method", "path"),
     [
         ("GET", "/v1/calls/{call}"),
+        ("GET", "/v1/calls/{call}/explanation"),
         ("POST", "/v1/calls/{call}/approvals"),
         ("POST", "/v1/calls/{call}/rejections"),
         ("POST", "/v1/calls/{call}/cancel"),

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from admin.__main__ import app
-from admin.errors import Exit
+from admin.errors import Exit, Found
 from deploy.demo import dev
 from deploy.demo.world import ROOT, Gateway, World
 
@@ -126,16 +126,17 @@ def test_a_write_is_tried_dry_made_and_undone(lockgate: Lockgate) -> None:
 
 def test_a_refusal_is_explained(lockgate: Lockgate) -> None:
     """
-    `explain` shows the failed invariant with its numbers, also long after the refusal.
+    `explain` shows the failed invariant with its numbers, also long after the refusal, and who could ask for how much.
     """
     asked = ["call", "issue_refund", f"order_id={REFUNDED}", "amount_cents=4000000"]
 
     refused = lockgate.run(*asked, who="role:founder", code=Exit.NO)
-    told = lockgate.run("explain", refused["call"], who="role:auditor")
+    told = lockgate.run("explain", refused["call"], who="role:auditor", code=Found.NO)
 
     failed = {check["id"]: check for check in told["invariant_checks"] if check["status"] == "fail"}
     assert failed["refund-cap"]["value"] == 4_000_000
     assert failed["refund-cap"]["limit"] < 4_000_000
+    assert told["explanation"]["could_ask"] == ["finance"]
 
 
 def test_a_role_signs_by_somebody_who_did_not_ask(lockgate: Lockgate) -> None:

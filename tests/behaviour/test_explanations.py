@@ -284,6 +284,7 @@ def test_rules_that_refuse_only_together_are_a_smallest_set() -> None:
 
     explanation = explained(refund(300), under)
 
+    assert explanation.is_joint
     assert {(each.kind, each.id) for each in explanation.obstacles} == {(Kind.RULE, "at-least"), (Kind.RULE, "at-most")}
 
 

@@ -12,12 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from invariants import checks, processes, statements, supervisor
+from invariants import processes, statements, supervisor
 from invariants.jobs import ProofLimits, job, planned
 from invariants.reports import Finding, ProofReport, Verdict
 from invariants.supervisor import Prover
 from policies.cedar import Engine
-from policies.questions import Question
 from tests.attacks.bundle_edits import (
     CONTRACTS,
     FILES,
@@ -26,63 +25,10 @@ from tests.attacks.bundle_edits import (
     REFUND,
     SCHEMA,
     about_invariants,
-    mistyped,
     proved,
-    question,
     rule,
     without,
 )
-
-# Which invariant breaks, and what was done: (rule, old, new); without old and new the rule is deleted. Where two rules
-# guard the same, both are hit: one of them alone keeps the promise, and the prover says so.
-MISTAKES: dict[str, tuple[str, list[tuple[str, ...]]]] = {
-    "four-eyes-forgotten": (
-        "irreversible-approved",
-        [("irreversible-needs-human",), ("approval-safety", "risk == 2", "risk == 3")],
-    ),
-    "level-shifted": ("agents-observe", [("autonomy-observe", "< 1", "< 0")]),
-    "reserved-level-admitted": ("agents-observe", [("autonomy-reserved", "> 3", "> 4")]),
-    "suggestion-runs-alone": ("agents-suggest", [("autonomy-finance", "autonomy == 1", "autonomy == 0")]),
-    "registration-optional": (
-        "agents-registered",
-        [("agent-registered", "context.registered", "context.registered || context.autonomy == 3")],
-    ),
-    "r3-comparison-flipped": ("r3-by-people", [("r3-people-only", ">= 3", "> 3")]),
-    "officers-forgotten": ("r3-officers", [("approval-r3",), ("refund-founder", "50000", "500000")]),
-    "one-person-two-roles": ("governance-officers", [("governance-two-persons", "persons < 2", "persons < 1")]),
-    "refund-guard-deleted": ("refund-cap", [("refund-within-paid",)]),
-    "refund-in-flight-forgotten": (
-        "refund-cap",
-        [("refund-within-paid", "- context.facts.order.in_flight_cents", "")],
-    ),
-    "refund-comparison-flipped": ("refund-cap", [("refund-within-paid", "amount_cents >", "amount_cents <")]),
-    "refund-zero-too-many": ("refund-approved", [("refund-founder", "50000", "500000")]),
-    "ban-constant-moved": ("ban-approved", [("ban-two-persons", "> 30", "> 31")]),
-    "margin-constant-moved": ("ad-margin-floor", [("ad-margin", "1500", "1499")]),
-    "spend-zero-too-many": ("ad-spend-cap", [("ad-daily-cap", "1000000", "10000000")]),
-    "price-constant-moved": ("price-floor", [("price-margin", "* 1500", "* 1499")]),
-    "one-claim-passes": ("listing-clean", [("listing-claims", "> 0", "> 1")]),
-    "preflight-for-another-tool": ("listing-clean", [("listing-preflight", "publish_listing", "change_price")]),
-    "runway-constant-moved": ("reorder-cash", [("reorder-runway", "45 *", "44 *")]),
-    "runway-comparison-flipped": ("payment-cash", [("payment-runway", "amount_cents <", "amount_cents >")]),
-    "part-payment": ("payment-invoice", [("payment-open-invoice", "amount_cents ==", "amount_cents <=")]),
-    "payout-sign-flipped": ("payout-cap", [("payout-balance", "eligible_cents -", "eligible_cents +")]),
-    "friction-zero-too-many": ("friction-limit", [("friction-one-day", "86400", "864000")]),
-    "throttle-to-nothing": ("throttle-floor", [("throttle-above-zero", "> 0", ">= 0")]),
-    "publish-same-again": ("publish-gate", [("publish-newer", "revision >", "revision >=")]),
-    "verdict-for-another-tool": (
-        "activation-gate",
-        [("activate-verdict", '"activate_bundle"', '"publish_bundle"')],
-    ),
-    "registration-guard-deleted": ("registration-gate", [("register-verdict",)]),
-}
-
-
-def edited(edits: list[tuple[str, ...]]) -> str:
-    text = POLICIES
-    for identity, *change in edits:
-        text = mistyped(text, identity, *change) if change else without(text, identity)
-    return text
 
 
 def prove(files: dict[str, str], limits: ProofLimits | None = None) -> ProofReport:
@@ -101,39 +47,6 @@ HARD = over_refunds(
     "context.facts.order.refunded_cents > 1 && context.facts.order.refunded_cents < 2147483648 && "
     "context.facts.order.paid_cents * context.facts.order.refunded_cents == 2305843009213693951"
 )
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_mistaken_guard_is_refuted_by_a_call_that_the_engine_allows(name: str) -> None:
-    """
-    A guard deleted, flipped, moved by a digit or written for another tool: the engine allows what the prover shows.
-    """
-    invariant, edits = MISTAKES[name]
-    text = edited(edits)
-
-    findings = about_invariants(proved(text, rule(INVARIANTS, invariant)))
-
-    refuted = [finding for finding in findings if finding.verdict is Verdict.REFUTED]
-    assert refuted
-    assert {finding.verdict for finding in findings} <= {Verdict.REFUTED, Verdict.PROVED}
-    for finding in refuted:
-        assert finding.counter_example is not None
-        shown = question(finding.counter_example)
-        assert Engine(text, SCHEMA).raw_allow(shown)
-        assert not Engine(POLICIES, SCHEMA).raw_allow(shown)
-        assert invariant in violated(shown)
-
-
-def test_every_invariant_has_a_mistake_that_breaks_it() -> None:
-    """
-    No invariant of the base bundle is one that nothing could violate.
-    """
-    assert {invariant for invariant, _ in MISTAKES.values()} == set(checks.compile(INVARIANTS, SCHEMA.typed).ids)
-
-
-def violated(shown: Question) -> set[str]:
-    compiled = checks.compile(INVARIANTS, SCHEMA.typed)
-    return {check.id for check in compiled.evaluate(shown) if not check.holds}
 
 
 def test_forbid_that_overflows_is_seen_as_missing() -> None:

@@ -29,6 +29,7 @@ from gateway.connectors import Dispatch, HttpConnector, LocalConnector, Outcome,
 from gateway.doors.front import ASGI, CallDoor, front
 from gateway.doors.routes import Inside, Routes, unrouted
 from gateway.errors import Misconfigured
+from gateway.evidence import Evidence
 from gateway.execution import Connect, Execution
 from gateway.explaining import Explaining
 from gateway.gathering import Gather
@@ -380,6 +381,7 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         undoing=Undoing(pipeline, inquiries, records, policies),
         auditing=Auditing(records, people, tenants=(*shared.tenants, SYSTEM), environment=shared.environment),
         cataloguing=Cataloguing(policies),
+        evidence=Evidence(records=records, desk=shared.desk, policies=policies),
         uploads=Uploads(publishing, policies, shared.desk, shared.refusals, hands.http.admits),
         refusals=shared.refusals,
         redactor=shared.redactor,

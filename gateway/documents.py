@@ -53,6 +53,7 @@ _APPROVALS = {
 _PATH = {
     "call": _parameter("path", "call", {"type": "string", "pattern": "^call_[0-9a-f]{32}$"}, required=True),
     "tool": _parameter("path", "tool", {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"}, required=True),
+    "digest": _parameter("path", "digest", {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}, required=True),
 }
 _QUERY = {
     "GET /v1/calls": [
@@ -180,6 +181,8 @@ def _responses(operation: str) -> dict[str, Any]:
         done = {"description": "Prometheus exposition", "content": {"text/plain": {}}}
     if operation.startswith("export"):
         done = {"description": "the log as JSON lines", "content": {"application/jsonl": {}}}
+    if operation.startswith("declaration"):
+        done = {"description": "the declaration as it was uploaded", "content": {"application/yaml": {}}}
     statuses = ("400", "401", "403", "404", "408", "409", "413", "415", "421", "422", "429", "503", "504")
     return {
         "200": done,

@@ -16,6 +16,7 @@ from gateway.attempts import Attempt
 from gateway.clearance import Clearance, Ruling
 from gateway.gathering import Gathered
 from gateway.ledger import ApprovalRow, Draft, State
+from proofs.certificates import SignedCertificate
 
 _EXECUTING = State.EXECUTING.value
 
@@ -120,10 +121,14 @@ def feedback(principal: str, tenant: str, call: UUID, payload: Mapping[str, Any]
     return Draft(tenant=tenant, kind="FEEDBACK", call_id=call, members=members, payload=payload)
 
 
-def uploaded(kind: str, principal: str, tenant: str, verdict: Mapping[str, Any]) -> Draft:
-    """BUNDLE or TOOL: bytes were stored, with what was found out about them."""
-    named = {name: verdict[name] for name in ("digest", "stage") if name in verdict}
-    return Draft(tenant=tenant, kind=kind, members={"principal": principal, **named}, payload=verdict)
+def uploaded(
+    kind: str, principal: str, tenant: str, verdict: Mapping[str, Any], signed: SignedCertificate | None
+) -> Draft:
+    """BUNDLE or TOOL: bytes were stored, with what was found out about them, and the certificate if there is one."""
+    named = {name: verdict[name] for name in ("digest", "stage", "certificate") if name in verdict}
+    # Whole, so that an export holds what its entries name.
+    payload = verdict if signed is None else {**verdict, "signed_certificate": signed.document()}
+    return Draft(tenant=tenant, kind=kind, members={"principal": principal, **named}, payload=payload)
 
 
 def approved(row: ApprovalRow, call_digest: str, document: Mapping[str, Any]) -> Draft:

@@ -184,6 +184,8 @@ class Restoring:
         if judged.certificate is None:
             log().error("not_proved", tenant=tenant, stage=judged.stage)
             return
+        # Durable before it is stored: what entries name from now on stands in the log before them.
+        await self._ledger.commit(Append(entry=_proved(tenant, active.revision, judged.certificate)))
         await self._keep(tenant, active.bundle.digest, judged.certificate)
         await self.reload(tenant)
 
@@ -202,7 +204,11 @@ class Restoring:
                 "revision": judged.bundle.manifest.revision,
                 "certificate": certificate.certificate.digest,
             },
-            payload={"bundle_keys": roots.bundle_keys.document(), "persons": persons},
+            payload={
+                "bundle_keys": roots.bundle_keys.document(),
+                "persons": persons,
+                "signed_certificate": certificate.document(),
+            },
         )
         await self._ledger.commit(Append(entry=entry))
         await self._keep(SYSTEM, judged.bundle.digest, certificate)
@@ -297,6 +303,13 @@ class Restoring:
             if made_for == (bundle.digest, schema, self._environment) and certifying.is_of_this_release(found):
                 return found
         return None
+
+
+def _proved(tenant: str, revision: int, signed: certificates.SignedCertificate) -> Draft:
+    """PROVED: what is in force was proved again, because its certificate had become void."""
+    certificate = signed.certificate
+    members = {"bundle": certificate.bundle, "revision": revision, "certificate": certificate.digest}
+    return Draft(tenant=tenant, kind="PROVED", members=members, payload={"signed_certificate": signed.document()})
 
 
 def _register(cursor: Cursor, *, tenant: str, persons: Sequence[tuple[str, str]]) -> None:

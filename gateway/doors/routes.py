@@ -24,6 +24,7 @@ from gateway.cataloguing import Cataloguing
 from gateway.doors.access import AUDIT_ROLES, BUNDLE_ROLES, UPLOAD_ROLES, require_person
 from gateway.doors.messages import Send, body, require_host, require_json, send_fault, send_reply
 from gateway.errors import BadRequest, Fault, NotFound, Unavailable
+from gateway.evidence import Evidence
 from gateway.explaining import Explaining
 from gateway.identity import Principal
 from gateway.inquiries import Inquiries
@@ -57,6 +58,7 @@ class Inside:
     undoing: Undoing
     auditing: Auditing
     cataloguing: Cataloguing
+    evidence: Evidence
     uploads: Uploads
     refusals: Refusals
     redactor: Redactor
@@ -111,6 +113,7 @@ class Routes:
             ("GET", "/v1/calls", self._calls, None),
             ("GET", "/v1/calls/{call}", self._call, None),
             ("GET", "/v1/calls/{call}/explanation", self._explanation, None),
+            ("GET", "/v1/calls/{call}/packet", self._packet, None),
             ("POST", "/v1/calls/{call}/approvals", self._approve, None),
             ("POST", "/v1/calls/{call}/rejections", self._reject, None),
             ("POST", "/v1/calls/{call}/cancel", self._cancel, None),
@@ -121,6 +124,9 @@ class Routes:
             ("POST", "/v1/tools", self._upload_tool, self._in.settings.bundle_bytes_max),
             ("GET", "/v1/bundles", self._bundles, None),
             ("POST", "/v1/bundles", self._upload_bundle, self._in.settings.bundle_bytes_max),
+            ("GET", "/v1/bundles/{digest}", self._bundle, None),
+            ("GET", "/v1/certificates/{digest}", self._certificate, None),
+            ("GET", "/v1/declarations/{digest}", self._declaration, None),
             ("GET", "/v1/audit/entries", self._entries, None),
             ("GET", "/v1/audit/export", self._export, None),
             ("GET", "/openapi.json", self._openapi, None),
@@ -223,6 +229,10 @@ class Routes:
     async def _explanation(self, asked: Asked) -> Reply:
         return await self._in.explaining.call(asked.principal, asked.call_id())
 
+    async def _packet(self, asked: Asked) -> Reply:
+        require_person(asked.principal, AUDIT_ROLES)
+        return await self._in.evidence.packet(asked.principal.tenant, asked.call_id())
+
     async def _approve(self, asked: Asked) -> Reply:
         require_person(asked.principal)
         return await self._in.approving.give(asked.principal, asked.call_id(), await asked.document(), Verdict.APPROVE)
@@ -267,6 +277,19 @@ class Routes:
         require_person(asked.principal, UPLOAD_ROLES)
         return await self._in.uploads.bundle(asked.principal, await asked.incoming.body())
 
+    async def _bundle(self, asked: Asked) -> Response:
+        require_person(asked.principal, BUNDLE_ROLES)
+        return _stored(await self._in.evidence.bundle(asked.principal.tenant, asked.request.path_params["digest"]))
+
+    async def _certificate(self, asked: Asked) -> Response:
+        require_person(asked.principal, BUNDLE_ROLES)
+        return _stored(await self._in.evidence.certificate(asked.principal.tenant, asked.request.path_params["digest"]))
+
+    async def _declaration(self, asked: Asked) -> Response:
+        require_person(asked.principal, BUNDLE_ROLES)
+        found = await self._in.evidence.declaration(asked.principal.tenant, asked.request.path_params["digest"])
+        return _stored(found, "application/yaml")
+
     async def _entries(self, asked: Asked) -> Reply:
         require_person(asked.principal, AUDIT_ROLES)
         after = asked.number("after", maximum=2**53 - 1, default=0) or 0
@@ -303,6 +326,11 @@ class Routes:
 
     async def _metrics_text(self, request: Request) -> Response:
         return Response(self._in.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _stored(content: bytes, media_type: str = "application/json") -> Response:
+    """Bytes as they were stored: what was signed, or digested, is checked as it is."""
+    return Response(content, media_type=media_type, headers={"Cache-Control": "no-store"})
 
 
 class _Answer(Response):

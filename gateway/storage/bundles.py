@@ -135,6 +135,16 @@ def add_certificate(cursor: Cursor, tenant: str, digest: str, bundle_digest: str
     )
 
 
+def certificate(cursor: Cursor, tenant: str, digest: str) -> bytes | None:
+    """A signed certificate by its digest."""
+    cursor.execute(
+        "select content from lockgate.certificates where tenant = %s and digest = %s",
+        (tenant, digest),
+    )
+    row = cursor.fetchone()
+    return None if row is None else bytes(row[0])
+
+
 def certificates(cursor: Cursor, tenant: str, bundle_digest: str, schema: str) -> list[bytes]:
     """The signed certificates of a bundle over a schema, newest first."""
     cursor.execute(

@@ -10,6 +10,7 @@ import pytest
 
 from gateway import restoring
 from gateway.activation import Active, Policies
+from gateway.ledger import Append, Draft
 from gateway.restoring import Restoring
 
 
@@ -23,7 +24,18 @@ class Flaky:
         self.asked += 1
         if self.asked == 1:
             raise OSError("the worker could not be started")
-        return SimpleNamespace(stage="proof", certificate=None if self.asked == 2 else "certificate")
+        proved = SimpleNamespace(certificate=SimpleNamespace(bundle="sha256:b", digest="sha256:c"), document=dict)
+        return SimpleNamespace(stage="proof", certificate=None if self.asked == 2 else proved)
+
+
+class Log:
+    """A ledger that remembers what was appended."""
+
+    def __init__(self) -> None:
+        self.entries: list[Draft] = []
+
+    async def commit(self, act: Append) -> None:
+        self.entries.append(act.entry)
 
 
 def unproved() -> tuple[Restoring, Policies, Flaky]:
@@ -44,9 +56,11 @@ def unproved() -> tuple[Restoring, Policies, Flaky]:
     )
     policies.put("acme", cast(Active, active), is_quarantined=False)
     publishing = Flaky()
-    parts = dict.fromkeys(("desk", "ledger", "catalogue", "rego", "keys", "clock"), cast(Any, None))
+    parts = dict.fromkeys(("desk", "catalogue", "rego", "keys", "clock"), cast(Any, None))
     return (
-        Restoring(policies=policies, publishing=cast(Any, publishing), environment="dev", **parts),
+        Restoring(
+            ledger=cast(Any, Log()), policies=policies, publishing=cast(Any, publishing), environment="dev", **parts
+        ),
         policies,
         publishing,
     )
@@ -71,6 +85,7 @@ def test_a_failed_proof_is_tried_again_until_it_holds(monkeypatch: pytest.Monkey
 
     assert publishing.asked == 3
     assert policies.is_ready()
+    assert [each.kind for each in cast(Any, again._ledger).entries] == ["PROVED"]
 
 
 def test_rules_in_force_for_nobody_are_dropped_when_no_call_decides_under_them() -> None:

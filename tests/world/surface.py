@@ -51,7 +51,10 @@ def mutating() -> list[tuple[str, str]]:
 
 def filled(path: str) -> str:
     """A template with made-up ids."""
-    return path.replace("{call}", "call_" + "0" * 32).replace("{tool}", "issue_refund")
+    made_up = {"{call}": "call_" + "0" * 32, "{tool}": "issue_refund", "{digest}": "sha256:" + "0" * 64}
+    for name, value in made_up.items():
+        path = path.replace(name, value)
+    return path
 
 
 def _all(router: Any) -> Iterator[Any]:

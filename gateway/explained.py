@@ -48,7 +48,9 @@ class View:
         name = change.member.removeprefix(ARGUMENTS)
         is_reason = change.member == REASON_CODE
         field = None if is_reason else next(each for each in self.contract.arguments if each.name == name)
-        if field is not None and not self.is_own and field.label not in self.labels:
+        # A reason code has no field of its own; it is as internal as the call.
+        label = Label.INTERNAL if field is None else field.label
+        if not self.is_own and label not in self.labels:
             return {"member": HIDDEN_ARGUMENT}
         now = self.question.context[name] if is_reason else self.question.context["arguments"][name]
         document: dict[str, Any] = {"member": change.member, "now": _shown(field, now)}

@@ -178,7 +178,7 @@ class _Search:
         if APPROVALS not in chosen:
             yield self._valued(chosen, held, under, None)
             return
-        ways = list(self._fewest(held))
+        ways = self._fewest(held)
         if len(chosen) > 1:
             valued = [self._valued(chosen - {APPROVALS}, [*held, self._counted(each)], under, each) for each in ways]
             yield min(valued, key=lambda each: each[0])
@@ -194,8 +194,8 @@ class _Search:
         if self._can(self._passes, *nearer, *self._others(wider)):
             yield from ((len(wider), moved, alternative) for moved, alternative in self._nearest(wider, nearer))
 
-    def _fewest(self, held: Sequence[Term]) -> Iterator[dict[str, int]]:
-        """Approval counts with the fewest persons, then signatures; the contract's approver first."""
+    def _fewest(self, held: Sequence[Term]) -> list[dict[str, int]]:
+        """Approval counts with the fewest persons, then signatures; where any would do, the contract's approver."""
         terms = self._terms
         persons = self._least(self._at.counts["persons"], held)
         total = terms.integer(0)
@@ -205,14 +205,14 @@ class _Search:
         added = self._least(total, fewest) - sum(self._recorded[role] for role in APPROVER_ROLES)
         approver = self._contract.approver
         roles = (approver, *(role for role in APPROVER_ROLES if role != approver))
-        found = 0
+        found: list[dict[str, int]] = []
         for way in combinations_with_replacement(roles, added):
             counts = {**self._recorded, "persons": persons}
             for role in way:
                 counts[role] += 1
-            if found < ALTERNATIVES_MAX and self._can(*held, self._counted(counts)):
-                found += 1
-                yield counts
+            if self._can(*held, self._counted(counts)):
+                found.append(counts)
+        return found if len(found) <= ALTERNATIVES_MAX else found[:1]
 
     def _valued(
         self, chosen: frozenset[str], held: list[Term], under: Sequence[Term], approvals: Mapping[str, int] | None

@@ -36,6 +36,7 @@ from invariants.explanations.explainer import Explainer
 from invariants.jobs import ProofLimits
 from policies import bundles
 from policies.bundles import Bundle
+from policies.case_form import question as of_case
 from policies.cedar import Engine
 from policies.decider import Decider
 from policies.questions import APPROVER_ROLES, Question, approval_counts
@@ -184,6 +185,23 @@ def test_no_fewer_approvals_would_do(question: Question, expected: dict[str, int
     fewest = [way for way in passing if way["persons"] == passing[0]["persons"]]
     assert shown == [signatures(way) for way in fewest]
     assert shown == ([] if expected is None else [expected])
+
+
+def test_where_anybody_would_do_the_tools_own_role_is_named() -> None:
+    """
+    A rule that asks for some person is met by many roles: one way is shown, of the role that the contract names.
+    """
+    under = with_policies(
+        """
+        @id("somebody") @hint("a person") forbid (principal, action == Action::"lift_friction", resource)
+        when { context.approvals.persons < 1 };
+        """
+    )
+
+    explanation = explained(agent("lift_friction"), under)
+
+    approver = contracts()["lift_friction"].approver
+    assert [signatures(each.approvals) for each in explanation.alternatives] == [{"persons": 1, approver: 1}]
 
 
 def test_approvals_come_first_and_a_smaller_amount_next() -> None:
@@ -503,6 +521,32 @@ def test_a_bound_is_told_only_to_whoever_may_see_the_fact() -> None:
     assert other["changes"] == [{"member": "an argument that you may not see"}]
     assert "300" not in str(own)
     assert "350" not in str(other)
+
+
+def could_be_asked(question: Question) -> bool:
+    """Whether the gateway could have built it; a case may set risk and approvals as it likes."""
+    counts = question.context["approvals"]
+    is_counted = counts["persons"] >= max(counts[role] for role in APPROVER_ROLES)
+    return is_counted and question.context["risk"] == prepared(question.action).risk(question.context)
+
+
+def test_every_refusal_of_the_base_cases_is_explained_truly() -> None:
+    """
+    For each case of the base bundle that Cedar refuses: what is shown passes on both engines, or Rego's rule is named.
+    """
+    under = bundle()
+    cases = [of_case(case, cedar_schema().typed.actions[case.action], contracts()[case.action]) for case in under.cases]
+    refused = [each for each in cases if not permits(each) and could_be_asked(each)]
+    explanations = [explained(each) for each in refused]
+
+    shown = tried(under, *((each, found.alternatives) for each, found in zip(refused, explanations, strict=True)))
+
+    assert len(refused) > 40
+    assert [found.unknown for found in explanations if found.unknown] == []
+    assert all(bool(found.alternatives) is not bool(found.obstacles) for found in explanations)
+    for found, passed in zip(explanations, shown, strict=True):
+        assert passed.denials or len(passed.passing) == len(found.alternatives)
+        assert passed.passing == found.alternatives[: len(passed.passing)]
 
 
 CENTS = st.integers(min_value=1, max_value=120_000)

@@ -1,7 +1,7 @@
 # `make` alone prints the targets. Every target that runs Python makes .venv first, from a hash-pinned lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format lint types imports bench faults corpus differential mutants lock clean set-up-run set-up-dev
+.PHONY: help demo dev test check format lint types imports bench bench-proofs faults corpus differential mutants lock clean set-up-run set-up-dev
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -n 2
@@ -35,6 +35,9 @@ imports: set-up-dev ## the import contract (import-linter)
 
 bench: set-up-dev ## measure; prints a table and writes build/bench.json
 	@$(PYTHON) -m tests.load.bench
+
+bench-proofs: set-up-dev ## what proofs cost: the gate, a large bundle, a re-check, the call path; writes build/bench-proofs.json
+	@$(PYTHON) -m tests.load.proofs
 
 faults: export FAULT_ROUNDS ?= 5
 faults: set-up-dev ## kill -9 around every stage, again and again; prints a table and writes build/faults.json

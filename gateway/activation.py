@@ -89,9 +89,9 @@ def proven_actions(
     certificate: Certificate | None, schema: CedarSchema, invariants: CompiledInvariants
 ) -> frozenset[str]:
     """
-    The actions that a certificate covers: each invariant proved, for agents and for persons, under this very schema.
+    The actions that a certificate covers, for agents and for persons, under this very schema.
 
-    An action without an invariant of its own is covered by a certificate of the schema: there was nothing to prove.
+    Each invariant of the action is proved and no forbid errs. An action without an invariant has the latter alone.
     """
     if certificate is None or certificate.schema != schema.digest:
         return frozenset()
@@ -100,8 +100,8 @@ def proven_actions(
         action
         for action in schema.typed.actions
         if all(
-            ("invariant", invariant, action, principal) in proved
-            for invariant in invariants.of(action)
+            (kind, invariant, action, principal) in proved
+            for kind, invariant in (("never_errs", ""), *(("invariant", each) for each in invariants.of(action)))
             for principal in PRINCIPAL_TYPES
         )
     )

@@ -146,7 +146,8 @@ class _Judged:
 
     def _premise(self, asked: Finding, *, is_reachable: bool) -> Finding:
         if self.is_reachable:
-            self._solver.settle(self._place(Kind.PREMISE))
+            if self._solver.settle(self._place(Kind.PREMISE)) is not Answer.SATISFIABLE:
+                return replace(asked, reason="solver_limit")
             requests = self._sheet.requests
             roots = (*self._sheet.given, requests.permitted)
             return self._replay.permitted(asked, counterexamples.any_question(requests, self._solver, roots))

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -155,6 +156,7 @@ def linked(policies: pst.PolicySet) -> dict[str, pst.Template]:
     return found
 
 
+@lru_cache(maxsize=1024)  # Risk expressions are read once for each type of request.
 def parse_expression(text: str) -> pst.Expr:
     """
     Read one Cedar expression.

@@ -204,7 +204,8 @@ class Universe:
         pool = self._pools.setdefault(_shape(values.element), {})
         pool.setdefault(tuple(part.number for part in parts), wanted)
         is_member = self.terms.application(Sort.BOOL, values.member, (*values.owner, *parts))
-        self._say(is_member, self.terms.implication(is_member, self._choices(wanted, values.element)))
+        if self._is_new(is_member):
+            self._say(self.terms.implication(is_member, self._choices(wanted, values.element)))
         return self.terms.both(condition, is_member)
 
     def subset(self, left: Listed | Unlisted, right: Listed | Unlisted) -> Term:
@@ -309,7 +310,8 @@ class Universe:
             self._sources[entity.kind, entity.id.number] = entity
             self._targets[target.kind, target.id.number] = target
         is_above = self._apply(Sort.BOOL, ("above", entity.kind, target.kind), (entity.id, target.id))
-        self._say(is_above, terms.implication(is_above, self.exists(entity)))
+        if self._is_new(is_above):
+            self._say(terms.implication(is_above, self.exists(entity)))
         return is_above
 
     def _hierarchy(self) -> Iterator[Term]:
@@ -425,14 +427,15 @@ class Universe:
         match kind:
             case LongType(minimum=minimum, maximum=maximum):
                 number = self._apply(Sort.INTEGER, path, owner, kind)
-                self._say(number, terms.within(number, minimum, maximum))
+                if self._is_new(number):
+                    self._say(terms.within(number, minimum, maximum))
                 return Long(number)
             case BoolType():
                 return Bool(self._apply(Sort.BOOL, path, owner, kind))
             case StringType(choices=choices):
                 text = self._apply(Sort.TEXT, path, owner, kind)
-                if choices:
-                    self._say(text, self._one_of(text, choices))
+                if choices and self._is_new(text):
+                    self._say(self._one_of(text, choices))
                 return String(text)
             case EntityType(name=name):
                 return self._entity(name, path, owner)
@@ -440,7 +443,8 @@ class Universe:
                 return self._address(path, owner)
             case ExtensionType(name=name):
                 number = self._apply(Sort.INTEGER, path, owner, kind)
-                self._say(number, terms.within(number, LONG_MIN, LONG_MAX))
+                if self._is_new(number):
+                    self._say(terms.within(number, LONG_MIN, LONG_MAX))
                 if name == "decimal":
                     return Decimal(number)
                 return Datetime(number) if name == "datetime" else Duration(number)
@@ -463,8 +467,8 @@ class Universe:
     def _entity(self, name: str, path: tuple[str, ...], owner: tuple[Term, ...]) -> Entity:
         identifier = self._apply(Sort.TEXT, path, owner, EntityType(name))
         kind = self.schema.kinds.get(name)
-        if kind is not None and kind.choices is not None:
-            self._say(identifier, self._one_of(identifier, kind.choices))
+        if kind is not None and kind.choices is not None and self._is_new(identifier):
+            self._say(self._one_of(identifier, kind.choices))
         return Entity(name, identifier)
 
     def _address(self, path: tuple[str, ...], owner: tuple[Term, ...]) -> Address:
@@ -473,7 +477,8 @@ class Universe:
         number = self._apply(Sort.INTEGER, ("part", "number", *path), owner, ExtensionType("ipaddr"))
         prefix = self._apply(Sort.INTEGER, ("part", "prefix", *path), owner, ExtensionType("ipaddr"))
         for part, bound_v4, bound_v6 in ((number, 2**BITS_V4 - 1, 2**BITS_V6 - 1), (prefix, BITS_V4, BITS_V6)):
-            self._say(part, terms.choice(is_v6, terms.within(part, 0, bound_v6), terms.within(part, 0, bound_v4)))
+            if self._is_new(part):
+                self._say(terms.choice(is_v6, terms.within(part, 0, bound_v6), terms.within(part, 0, bound_v4)))
         return Address(is_v6, number, prefix)
 
     def _one_of(self, text: Term, choices: Sequence[str]) -> Term:
@@ -488,12 +493,16 @@ class Universe:
     def _fresh(self, *purpose: str) -> tuple[str, ...]:
         return ("fresh", str(len(self._unknowns)), *purpose)
 
-    def _say(self, about: Term, fact: Term) -> None:
-        """An axiom about one place, said once."""
-        if about.number not in self._said:
-            self._said.add(about.number)
-            if fact is not self.terms.true:
-                self._axioms.append(fact)
+    def _is_new(self, about: Term) -> bool:
+        """Whether nothing has been said about a place yet; it counts as said from now on."""
+        is_new = about.number not in self._said
+        self._said.add(about.number)
+        return is_new
+
+    def _say(self, fact: Term) -> None:
+        """An axiom."""
+        if fact is not self.terms.true:
+            self._axioms.append(fact)
 
 
 def _shape(kind: Type) -> Type:

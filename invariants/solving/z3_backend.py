@@ -1,6 +1,6 @@
 """Z3 behind terms: the only module that imports it, and only the worker process imports this module.
 
-One `Solver` per obligation, in a context of its own. The resource limit decides when to give up, so the same question
+One `Solver` for each type of request. The resource limit decides when to give up, so the same question
 has the same answer on every machine; wall time is the supervisor's safety net. Z3's answers are objects that are all
 truthy: they are compared here and leave as an enum.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import z3
@@ -51,13 +52,20 @@ def limit_memory(memory_bytes: int) -> None:
     z3.set_param("memory_max_size", max(1, memory_bytes // 2**20))
 
 
+@cache
+def _context() -> z3.Context:
+    """One for the process, which has one thread: to make one costs as much as a proof."""
+    return z3.Context()
+
+
 class Solver:
     """Assertions, goals that may be asked for one by one, and what follows from them."""
 
-    __slots__ = ("_context", "_expressions", "_functions", "_is_readable", "_model", "_solver")
+    __slots__ = ("_context", "_expressions", "_functions", "_is_readable", "_is_trying", "_model", "_solver")
 
     def __init__(self, assertions: Sequence[Term], resources: int, goals: Sequence[Term] = ()) -> None:
-        self._context = z3.Context()
+        self._context = _context()
+        self._is_trying = False
         self._solver = z3.Solver(ctx=self._context)
         for name, value in options(resources).items():
             self._solver.set(name, int(value))
@@ -69,21 +77,32 @@ class Solver:
 
     def settle(self, goal: int) -> Verdict:
         """Whether the assertions can hold together with a goal, by its place."""
+        self._forget()
         return self._check(z3.Bool(f"q{goal}", ctx=self._context))
 
     def check(self, *extra: Term) -> Verdict:
-        """Whether the assertions can hold together with `extra`, which is forgotten afterwards."""
+        """Whether the assertions can hold together with `extra`, which is forgotten when something else is asked."""
+        self._forget()
         self._solver.push()
-        try:
-            self.require(*extra)
-            return self._check()
-        finally:
-            self._solver.pop()
+        self._is_trying = True
+        self._add(extra)
+        return self._check()
 
     def require(self, *terms: Term) -> None:
-        """Further assertions, for good."""
+        """Further assertions, for good. Take the last model before."""
+        self._forget()
+        self._add(terms)
+
+    def _add(self, terms: Iterable[Term]) -> None:
         for term in terms:
             self._solver.add(self._expression(term))
+
+    def _forget(self) -> None:
+        """What was tried out. Not at once, since a model is asked of the solver only by those who look at it."""
+        self._model = None
+        if self._is_trying:
+            self._solver.pop()
+            self._is_trying = False
 
     def _read(self, text: str) -> bool:
         try:
@@ -98,7 +117,6 @@ class Solver:
         try:
             answer = self._solver.check(*assumptions)
             if answer == z3.sat:
-                self._model = self._solver.model()
                 return Verdict.SATISFIABLE
             return Verdict.UNSATISFIABLE if answer == z3.unsat else Verdict.UNKNOWN
         except z3.Z3Exception:
@@ -111,6 +129,8 @@ class Solver:
 
     def model(self, roots: Iterable[Term]) -> dict[int, Value]:
         """The last satisfiable check's value of every term below `roots`, by the term's number."""
+        if self._model is None:
+            self._model = self._solver.model()
         return {term.number: self._value(term) for term in graph(roots)}
 
     def _value(self, term: Term) -> Value:

@@ -21,6 +21,8 @@ TASKS: Mapping[str, str] = {
     "prove": "invariants.prover",
     "settle": "invariants.settling",
     "explain": "invariants.explanations.search",
+    "score": "invariants.strength.scoring",
+    "analyse": "invariants.analyses.inquiry",
 }
 """Task -> the module whose `answers(job)` gives one JSON object after the other."""
 

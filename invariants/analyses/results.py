@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Any
 
+from invariants.errors import InvariantError
+
 
 @unique
 class Analysis(StrEnum):
-    """The questions, by the name that commands and documents use."""
+    """The questions in the order in which a reviewer asks, by the name that commands and documents use."""
 
     NEVER_ERRS = "never_errs"
     DECISIVE = "decisive"
-    DIFFERENCE = "difference"
     ALWAYS = "always"
+    IRREVERSIBLE_APPROVED = "irreversible_approved"
     DUTIES_SEPARATED = "duties_separated"
     TENANTS_ISOLATED = "tenants_isolated"
-    IRREVERSIBLE_APPROVED = "irreversible_approved"
     NOBODY_LOCKED_OUT = "nobody_locked_out"
+    DIFFERENCE = "difference"
 
 
 @unique
@@ -104,3 +106,23 @@ class Result:
             "rules": list(self.rules),
             "accepted": self.accepted,
         }
+
+
+def read(document: Mapping[str, Any]) -> Result:
+    """
+    Read what `Result.document` wrote.
+
+    Raises `InvariantError` for anything else: a worker that ran out of memory may have written half of it.
+    """
+    try:
+        return Result(
+            **{
+                **document,
+                "analysis": Analysis(document["analysis"]),
+                "verdict": Verdict(document["verdict"]),
+                "witnesses": tuple(Witness(**each) for each in document["witnesses"]),
+                "rules": tuple(document["rules"]),
+            }
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvariantError("not a result") from error

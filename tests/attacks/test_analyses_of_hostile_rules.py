@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import invariants
-from invariants.analyses import difference, inquiry, surveys
+from invariants.analyses import asking, difference, inquiry, results, surveys
+from invariants.analyses.asking import Inquiry
 from invariants.analyses.liveness import Liveness
 from invariants.analyses.results import Analysis, Result, Verdict
+from invariants.errors import InvariantError
 from invariants.jobs import Job, ProofLimits, job
 from invariants.solving.answers import Verdict as Answer
 from policies.errors import PolicyFault
@@ -203,6 +206,8 @@ def test_text_beyond_the_parser_is_refused_before_it() -> None:
 
     with pytest.raises(PolicyFault):
         list(inquiry.run(bundle(deep)))
+    with pytest.raises(PolicyFault):
+        asyncio.run(asking.ask(Inquiry(job=bundle(deep))))
 
 
 def test_rule_at_the_end_of_a_range_is_told_from_its_neighbours() -> None:
@@ -218,12 +223,44 @@ def test_rule_at_the_end_of_a_range_is_told_from_its_neighbours() -> None:
     assert found["n0"].verdict is Verdict.DEAD
 
 
+@pytest.mark.parametrize(
+    ("limits", "missing"),
+    [
+        (ProofLimits(memory_bytes=48 * 1024 * 1024), {"worker_died", "out_of_memory"}),
+        (ProofLimits(memory_bytes=256 * 1024 * 1024, seconds=0.2), {"out_of_time"}),
+    ],
+    ids=["memory", "time"],
+)
+def test_process_that_dies_leaves_answers_out(limits: ProofLimits, missing: set[str]) -> None:
+    """
+    Starved of memory or time, the process has not answered everything, and the caller is told why.
+    """
+    given = bundle(POLICIES, *TOOLS, limits=limits)
+
+    answers = asyncio.run(asking.ask(Inquiry(job=given)))
+
+    assert answers.missing in missing
+    assert Analysis.NOBODY_LOCKED_OUT not in {each.analysis for each in answers.results}
+
+
+def test_nonsense_of_a_worker_is_no_result() -> None:
+    """
+    Half a line, an unknown verdict, or another member: not read.
+    """
+    whole = Result(analysis=Analysis.ALWAYS, verdict=Verdict.DEPENDS).document()
+
+    assert results.read(whole).document() == whole
+    for document in ({}, {**whole, "verdict": "fine"}, {**whole, "more": 1}, {**whole, "witnesses": [{"shows": "x"}]}):
+        with pytest.raises(InvariantError):
+            results.read(document)
+
+
 def test_results_are_read_without_a_solver() -> None:
     """
     What an analysis found may be read in the gateway's process, and a worker of one solver loads no other.
     """
     code = (
-        "import sys; import invariants.analyses.results, invariants.analyses.liveness; "
+        "import sys; from invariants.analyses import asking, liveness, results; "
         "sys.exit(any(name.split('.')[0] in ('z3', 'cvc5') for name in sys.modules))"
     )
 

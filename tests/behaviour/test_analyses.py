@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,8 @@ from functools import cache
 
 import pytest
 
-from invariants.analyses import inquiry, lockout
+from invariants.analyses import difference, inquiry, lockout
+from invariants.analyses.asking import Inquiry, ask
 from invariants.analyses.inquiry import QUESTIONS
 from invariants.analyses.liveness import Liveness
 from invariants.analyses.results import Analysis, Result, Verdict
@@ -436,6 +438,19 @@ def test_nothing_stands_in_the_way_of_the_base_bundle() -> None:
     assert {each.analysis for each in found} == set(QUESTIONS) == set(Analysis) - {Analysis.DIFFERENCE}
     documents = json.loads(json.dumps([each.document() for each in found]))
     assert canonical.parse(canonical.encode(documents), depth_max=16) == documents
+
+
+def test_process_of_its_own_gives_the_same_answers() -> None:
+    """
+    Asked in a worker, a bundle and what went before it are answered as here, result by result.
+    """
+    new, old = base(), base(mistyped(POLICIES, "ban-two-persons", "30", "20"))
+    heard: list[Result] = []
+
+    answers = asyncio.run(ask(Inquiry(job=new, old=old), heard.append))
+
+    assert answers.missing == ""
+    assert answers.results == (*base_results(), *difference.run(old, new)) == tuple(heard)
 
 
 def test_every_question_shown_is_one_that_the_gateway_could_ask() -> None:

@@ -1,7 +1,7 @@
 """The form of certificates: what the solvers proved of one bundle over its tools, under which assumptions, signed.
 
-This module carries and signs; what an obligation means, and whether it can be shown again, is for `invariants`
-(`python -m invariants recheck`). `docs/certificates.md` describes every member for auditors.
+This module carries and signs; its parts are in `claims`. What an obligation means, and whether it can be shown again,
+is for `invariants` (`python -m invariants recheck`). `docs/certificates.md` describes every member for auditors.
 """
 
 from __future__ import annotations
@@ -9,154 +9,52 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum, unique
 from typing import Any
 
 from proofs import base64url, canonical, shapes, signatures
+from proofs.claims import (
+    PREMISE,
+    Answer,
+    Key,
+    Mutation,
+    Obligation,
+    Premise,
+    Solver,
+    Vacuity,
+    Verdict,
+    read_mutation,
+    read_obligation,
+    read_solver,
+    read_vacuity,
+)
 from proofs.errors import Misshapen, VerificationError
 from proofs.keys import SIGNATURE_BYTES, KeyRing, PrivateKey
 
+__all__ = [
+    "BYTES_MAX",
+    "FORM",
+    "PREMISE",
+    "Answer",
+    "Certificate",
+    "Key",
+    "Mutation",
+    "Obligation",
+    "Premise",
+    "SignedCertificate",
+    "Solver",
+    "Vacuity",
+    "Verdict",
+    "parse",
+    "require_bundle",
+    "require_proved",
+    "sign",
+    "verify",
+]
+
 FORM = 2
-BYTES_MAX = 16 * 1024 * 1024  # The base bundle's has 300 KiB; a line of an export has no more room either.
-
-PREMISE = "premise"
-
-Key = tuple[str, str, str, str]
-"""Kind, subject, action and principal: each is named once."""
+BYTES_MAX = 16 * 1024 * 1024  # The base bundle's has 150 KiB; a line of an export has no more room either.
 
 _TOOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_SUBJECT = re.compile(f"(?:{shapes.LABEL.pattern})?")
-_COUNTS = ("mutants", "equivalent", "caught", "by_proof", "by_cases")
-
-
-@unique
-class Verdict(StrEnum):
-    """What is said of an obligation. Everything but `proved` refuses."""
-
-    PROVED = "proved"
-    REFUTED = "refuted"
-    UNKNOWN = "unknown"
-    VACUOUS = "vacuous"
-    ENCODING_BUG = "encoding_bug"
-
-
-@unique
-class Answer(StrEnum):
-    """What one solver answers to one question."""
-
-    SATISFIABLE = "sat"
-    UNSATISFIABLE = "unsat"
-    UNKNOWN = "unknown"
-
-
-@unique
-class Premise(StrEnum):
-    """Whether anything is permitted at all, without which an invariant would hold of nothing."""
-
-    REACHABLE = "reachable"
-    """Some request of the type is permitted."""
-    UNREACHABLE = "unreachable"
-    """Permits cover the tool, and none of them requests of this type."""
-    CLOSED = "closed"
-    """No permit covers the tool."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Solver:
-    """Who answered."""
-
-    version: str
-    options: tuple[str, ...]
-    """`NAME=VALUE`, as given to the solver."""
-
-    def document(self) -> dict[str, Any]:
-        """The solver as canonical JSON members."""
-        return {"version": self.version, "options": list(self.options)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obligation:
-    """One thing that had to be shown of one type of request."""
-
-    kind: str
-    """`invariant`, `never_errs`, or another of the list in the docs."""
-    subject: str
-    """Id of the invariant or rule; empty where the kind is about all rules together."""
-    action: str
-    principal: str
-    resource: str
-    """Action, and types of principal and resource: together the request type."""
-    digest: str
-    """Of the question's text, so that somebody else can regenerate and compare it."""
-    verdict: Verdict
-    answers: Mapping[str, Answer]
-    """By solver."""
-
-    @property
-    def key(self) -> Key:
-        """What was to be shown."""
-        return self.kind, self.subject, self.action, self.principal
-
-    def document(self) -> dict[str, Any]:
-        """The obligation as canonical JSON members."""
-        return {
-            "kind": self.kind,
-            "subject": self.subject,
-            "action": self.action,
-            "principal": self.principal,
-            "resource": self.resource,
-            "digest": self.digest,
-            "verdict": self.verdict.value,
-            "answers": {name: answer.value for name, answer in self.answers.items()},
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vacuity:
-    """Whether the premise of a request type's obligations is reachable."""
-
-    action: str
-    principal: str
-    resource: str
-    premise: Premise
-    digest: str
-    """Of the question whether some request is permitted."""
-    answers: Mapping[str, Answer]
-    """By solver."""
-
-    @property
-    def key(self) -> Key:
-        """What was asked, as if it were an obligation."""
-        return PREMISE, "", self.action, self.principal
-
-    def document(self) -> dict[str, Any]:
-        """The premise as canonical JSON members."""
-        return {
-            "action": self.action,
-            "principal": self.principal,
-            "resource": self.resource,
-            "premise": self.premise.value,
-            "digest": self.digest,
-            "answers": {name: answer.value for name, answer in self.answers.items()},
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mutation:
-    """How many small mistakes in the rules would have been noticed."""
-
-    mutants: int
-    equivalent: int
-    """Those that decide every request as the rules do, by the solver."""
-    caught: int
-    by_proof: int
-    by_cases: int
-    survivors: tuple[str, ...]
-    """Each mutant that is not equivalent and was not caught."""
-
-    def document(self) -> dict[str, Any]:
-        """The score as canonical JSON members."""
-        return {**{name: getattr(self, name) for name in _COUNTS}, "survivors": list(self.survivors)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,18 +151,19 @@ def sign(certificate: Certificate, signer: PrivateKey) -> SignedCertificate:
 def parse(document: Any) -> SignedCertificate:
     """Read a signed certificate. The signature is not checked. Raises `Misshapen` or `OutsideProfile`."""
     required = {"lockgate_certificate", *Certificate.__slots__, "key_id", "signature"}
+    form = document.get("lockgate_certificate", 1) if isinstance(document, Mapping) else FORM
+    if type(form) is not int or form != FORM:
+        raise Misshapen("version", f"certificate: expected form {FORM}; what an earlier one proved is proved again")
     members = shapes.members(document, required=required, form="certificate")
     canonical.check(dict(members))
-    if type(members["lockgate_certificate"]) is not int or members["lockgate_certificate"] != FORM:
-        raise Misshapen("version", f"certificate: expected form {FORM}")
     signature = shapes.text(members, "signature", shapes.SIGNATURE)
     base64url.decode(signature, length=SIGNATURE_BYTES)
-    solvers = {name: _solver(each) for name, each in _mapping(members, "solvers").items()}
-    obligations = tuple(_obligation(each, solvers) for each in _list(members, "obligations"))
-    vacuity = tuple(_vacuity(each, solvers) for each in _list(members, "vacuity"))
+    solvers = {name: read_solver(each) for name, each in shapes.mapping(members, "solvers").items()}
+    obligations = tuple(read_obligation(each, solvers) for each in shapes.listed(members, "obligations"))
+    vacuity = tuple(read_vacuity(each, solvers) for each in shapes.listed(members, "vacuity"))
     if len({each.key for each in obligations}) + len({each.key for each in vacuity}) < len(obligations) + len(vacuity):
         raise Misshapen("member", "member `obligations` or `vacuity`: names one thing twice")
-    mutation = None if members["mutation"] is None else _mutation(members["mutation"])
+    mutation = None if members["mutation"] is None else read_mutation(members["mutation"])
     if not isinstance(members["unmeasured"], str) or (members["unmeasured"] == "") is (mutation is None):
         raise Misshapen("member", "member `unmeasured`: expected a reason exactly where there is no mutation score")
     certificate = Certificate(
@@ -280,11 +179,11 @@ def parse(document: Any) -> SignedCertificate:
         solvers=solvers,
         obligations=obligations,
         vacuity=vacuity,
-        alive=_texts(members, "alive"),
-        accepted=_texts(members, "accepted"),
+        alive=shapes.texts(members, "alive"),
+        accepted=shapes.texts(members, "accepted"),
         mutation=mutation,
         unmeasured=members["unmeasured"],
-        assumptions=_texts(members, "assumptions"),
+        assumptions=shapes.texts(members, "assumptions"),
         at_ms=shapes.natural(members, "at_ms"),
     )
     return SignedCertificate(
@@ -346,88 +245,11 @@ def require_proved(certificate: Certificate) -> None:
         raise VerificationError("not_proved", "certificate: no request is permitted, so it proves nothing")
 
 
-def _solver(document: Any) -> Solver:
-    members = shapes.members(document, required=frozenset(Solver.__slots__), form="solver")
-    return Solver(version=shapes.text(members, "version", shapes.LABEL), options=_texts(members, "options"))
-
-
-def _obligation(document: Any, solvers: Mapping[str, Solver]) -> Obligation:
-    members = shapes.members(document, required=frozenset(Obligation.__slots__), form="obligation")
-    verdict = members["verdict"]
-    if not isinstance(verdict, str) or verdict not in set(Verdict):
-        raise Misshapen("member", f"member `verdict`: expected one of {', '.join(Verdict)}")
-    answers = _answers(members, solvers)
-    if verdict == Verdict.PROVED and (len(set(answers.values())) != 1 or Answer.UNKNOWN in answers.values()):
-        raise Misshapen("member", "member `answers`: expected solvers that agree where the verdict is `proved`")
-    return Obligation(
-        kind=shapes.text(members, "kind", shapes.NAME),
-        subject=shapes.text(members, "subject", _SUBJECT),
-        action=shapes.text(members, "action", shapes.LABEL),
-        principal=shapes.text(members, "principal", shapes.LABEL),
-        resource=shapes.text(members, "resource", shapes.LABEL),
-        digest=shapes.text(members, "digest", shapes.DIGEST),
-        verdict=Verdict(verdict),
-        answers=answers,
-    )
-
-
-def _vacuity(document: Any, solvers: Mapping[str, Solver]) -> Vacuity:
-    members = shapes.members(document, required=frozenset(Vacuity.__slots__), form="vacuity")
-    premise = members["premise"]
-    if not isinstance(premise, str) or premise not in set(Premise):
-        raise Misshapen("member", f"member `premise`: expected one of {', '.join(Premise)}")
-    return Vacuity(
-        action=shapes.text(members, "action", shapes.LABEL),
-        principal=shapes.text(members, "principal", shapes.LABEL),
-        resource=shapes.text(members, "resource", shapes.LABEL),
-        premise=Premise(premise),
-        digest=shapes.text(members, "digest", shapes.DIGEST),
-        answers=_answers(members, solvers),
-    )
-
-
-def _answers(members: Mapping[str, Any], solvers: Mapping[str, Solver]) -> dict[str, Answer]:
-    answers = _mapping(members, "answers")
-    if answers.keys() != solvers.keys() or not set(map(str, answers.values())) <= set(Answer):
-        raise Misshapen("member", f"member `answers`: expected one of {', '.join(Answer)} from each solver")
-    return {name: Answer(answer) for name, answer in answers.items()}
-
-
-def _mutation(document: Any) -> Mutation:
-    members = shapes.members(document, required=frozenset(Mutation.__slots__), form="mutation")
-    counts = {name: shapes.natural(members, name) for name in _COUNTS}
-    score = Mutation(**counts, survivors=_texts(members, "survivors"))
-    if score.mutants != score.equivalent + score.caught + len(score.survivors):
-        raise Misshapen("member", "member `mutants`: expected the sum of equivalent, caught and survivors")
-    return score
-
-
 def _tools(members: Mapping[str, Any]) -> dict[str, str]:
-    tools = _mapping(members, "tools")
+    tools = shapes.mapping(members, "tools")
     if not all(_TOOL.fullmatch(name) for name in tools):
         raise Misshapen("member", "member `tools`: expected names of tools")
     return {name: shapes.text(tools, name, shapes.DIGEST) for name in tools}
-
-
-def _mapping(members: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = members[name]
-    if not isinstance(value, Mapping):
-        raise Misshapen("member", f"member `{name}`: expected an object")
-    return value
-
-
-def _list(members: Mapping[str, Any], name: str) -> list[Any]:
-    value = members[name]
-    if not isinstance(value, list):
-        raise Misshapen("member", f"member `{name}`: expected a list")
-    return value
-
-
-def _texts(members: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    listed = _list(members, name)
-    if not all(isinstance(each, str) for each in listed):
-        raise Misshapen("member", f"member `{name}`: expected a list of strings")
-    return tuple(listed)
 
 
 def _signed_statement(certificate: Certificate, key_id: str) -> dict[str, Any]:

@@ -58,3 +58,27 @@ def hash_bytes(value: Any, name: str) -> bytes:
     if not isinstance(value, str) or not _HASH.fullmatch(value):
         raise Misshapen("member", f"member `{name}`: expected 64 lower-case hexadecimal digits")
     return bytes.fromhex(value)
+
+
+def mapping(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the member `name`, an object."""
+    value = document[name]
+    if not isinstance(value, Mapping):
+        raise Misshapen("member", f"member `{name}`: expected an object")
+    return value
+
+
+def listed(document: Mapping[str, Any], name: str) -> list[Any]:
+    """Return the member `name`, a list."""
+    value = document[name]
+    if not isinstance(value, list):
+        raise Misshapen("member", f"member `{name}`: expected a list")
+    return value
+
+
+def texts(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return the member `name`, a list of strings."""
+    values = listed(document, name)
+    if not all(isinstance(each, str) for each in values):
+        raise Misshapen("member", f"member `{name}`: expected a list of strings")
+    return tuple(values)

@@ -6,7 +6,7 @@ sentence says that it follows from a fact that the viewer may not see.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,8 +127,3 @@ def _shown(field: Field | None, value: Any) -> Any:
 
 def _is_time(field: Field | None) -> bool:
     return field is not None and field.kind is Kind.TIMESTAMP
-
-
-def sentences(alternatives: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The sentences alone."""
-    return [str(each["sentence"]) for each in alternatives]

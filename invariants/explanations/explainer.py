@@ -15,8 +15,8 @@ from invariants.explanations.alternatives import Asked, Explanation
 from invariants.jobs import ProofLimits
 from invariants.processes import Queue, converse
 
-LIMITS = ProofLimits(resources=200_000, memory_bytes=1024 * 1024 * 1024, seconds=10.0)
-"""One takes about a second, most of which is to load the solver."""
+LIMITS = ProofLimits(seconds=10.0)
+"""One takes about a second, most of which is to load the solver. What a check may cost is in what is asked."""
 PATIENCE_SECONDS = 20.0  # Of the caller, who looks at a screen; a queue that is longer than that says so at once.
 
 

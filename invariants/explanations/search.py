@@ -27,7 +27,6 @@ from invariants.explanations.alternatives import (
     Explanation,
     Kind,
     Obstacle,
-    Scalar,
 )
 from invariants.explanations.situation import Member, Requirement, Situation, equals
 from invariants.meaning import schemas
@@ -172,9 +171,11 @@ class _Search:
             found.append(chosen)
         return found
 
-    def _nearest(self, chosen: frozenset[str], under: Sequence[Term]) -> Iterator[tuple[int, Alternative]]:
+    def _nearest(
+        self, chosen: frozenset[str], under: Sequence[Term], nearer: Sequence[Term] = ()
+    ) -> Iterator[tuple[int, Alternative]]:
         """The nearest values when these members change: one way, or several with as few approvals."""
-        held = [self._passes, *under, *self._others(chosen)]
+        held = [self._passes, *under, *nearer, *self._others(chosen)]
         if APPROVALS not in chosen:
             yield self._valued(chosen, held, under, None)
             return
@@ -189,10 +190,11 @@ class _Search:
         self, chosen: frozenset[str], distance: int, under: Sequence[Term]
     ) -> Iterator[tuple[int, int, Alternative]]:
         """The same members nearer to what was asked, with the fewest approvals that make it nearer at all."""
-        nearer = (*under, self._terms.less(self._distance(chosen), self._terms.integer(distance)))
+        nearer = self._terms.less(self._distance(chosen), self._terms.integer(distance))
         wider = chosen | {APPROVALS}
-        if self._can(self._passes, *nearer, *self._others(wider)):
-            yield from ((len(wider), moved, alternative) for moved, alternative in self._nearest(wider, nearer))
+        if self._can(self._passes, *under, nearer, *self._others(wider)):
+            found = self._nearest(wider, under, (nearer,))
+            yield from ((len(wider), moved, alternative) for moved, alternative in found)
 
     def _fewest(self, held: Sequence[Term]) -> list[dict[str, int]]:
         """Approval counts with the fewest persons, then signatures; where any would do, the contract's approver."""
@@ -227,17 +229,18 @@ class _Search:
         for each in numbers:
             value = self._placed(each, held)
             held = [*held, equals(terms, each.term, value)]
-            changes[each.name] = Change(member=each.name, value=value)
+            changes[each.name] = Change(member=each.name, value=value, reads=self._read_with(each))
         for each in members:
             if each.range is None:
                 passing = [value for value in each.choices if self._can(*held, equals(terms, each.term, value))]
                 held = [*held, equals(terms, each.term, passing[0])]
-                others = tuple(str(value) for value in passing[1:])
-                changes[each.name] = Change(member=each.name, value=passing[0], others=others)
-        for each in numbers:
-            rest = [equals(terms, other.term, changes[other.name].value) for other in members if other is not each]
+                others, reads = tuple(str(value) for value in passing[1:]), self._read_with(each)
+                changes[each.name] = Change(member=each.name, value=passing[0], others=others, reads=reads)
+        if len(numbers) == 1:
+            (alone,) = numbers
+            rest = [equals(terms, each.term, changes[each.name].value) for each in members if each is not alone]
             rest += [*self._others(chosen | {APPROVALS}), self._counted(approvals or self._recorded)]
-            changes[each.name] = self._spanned(each, changes[each.name].value, rest, under, is_alone=len(numbers) == 1)
+            changes[alone.name] = self._spanned(alone, int(changes[alone.name].value), rest, under)
         ordered = tuple(changes[each.name] for each in members)
         return distance, Alternative(changes=ordered, approvals=approvals)
 
@@ -247,36 +250,25 @@ class _Search:
         below = int(member.now) - moved
         return below if self._can(*held, equals(self._terms, member.term, below)) else int(member.now) + moved
 
-    def _spanned(
-        self, member: Member, value: Scalar, rest: list[Term], under: Sequence[Term], *, is_alone: bool
-    ) -> Change:
+    def _spanned(self, member: Member, start: int, rest: Sequence[Term], under: Sequence[Term]) -> Change:
         """How far beyond the nearest value all pass, and from which facts the two bounds follow."""
-        terms, start = self._terms, int(value)
-        step = 1 if start >= int(member.now) else -1
+        terms = self._terms
         low, high = member.range or (start, start)
-        edge = high if step > 0 else low
-        beyond = edge
-        if is_alone:
-            reach, limit = 0, abs(edge - start)
-            fails = terms.negation(terms.conjunction((self._passes, *under)))
-            while reach < limit:  # All within `reach` pass; something within `limit + 1` does not, or there is no more.
-                middle = (reach + limit + 1) // 2
-                ends = sorted((start, start + step * middle))
-                if self._can(*rest, fails, terms.within(member.term, *ends)):
-                    limit = middle - 1
-                else:
-                    reach = middle
-            beyond = start + step * reach
-        outside = [start - step] + ([beyond + step] if is_alone and beyond != edge else [])
+        step, edge = (1, high) if start > int(member.now) else (-1, low)
+        fails = terms.negation(terms.conjunction((self._passes, *under)))
+        reach, limit = 0, abs(edge - start)
+        while reach < limit:  # All within `reach` pass; not all within `limit + 1`, or that is beyond the range.
+            middle = (reach + limit + 1) // 2
+            ends = sorted((start, start + step * middle))
+            if self._can(*rest, fails, terms.within(member.term, *ends)):
+                limit = middle - 1
+            else:
+                reach = middle
+        beyond = start + step * reach
+        outside = [start - step, *([] if beyond == edge else [beyond + step])]
         reads = {fact for each in outside for fact in self._bounding(member, each, rest, under)}
-        ends = sorted((start, beyond))
-        return Change(
-            member=member.name,
-            value=start,
-            low=ends[0] if is_alone else None,
-            high=ends[1] if is_alone else None,
-            reads=tuple(sorted(reads)),
-        )
+        low, high = sorted((start, beyond))
+        return Change(member=member.name, value=start, low=low, high=high, reads=tuple(sorted(reads)))
 
     def _bounding(self, member: Member, value: int, rest: Sequence[Term], under: Sequence[Term]) -> Iterator[str]:
         """The facts in what refuses a value."""
@@ -284,6 +276,11 @@ class _Search:
         for term in (*(each.term for each in self._at.requirements), *under):
             if not self._can(*rest, at, term):
                 yield from self._at.facts(term)
+
+    def _read_with(self, member: Member) -> tuple[str, ...]:
+        """The facts in everything that looks at a member: any of them may say what it has to be."""
+        looking = [each.term for each in self._at.requirements if self._at.looks_at(each.term, member.term)]
+        return tuple(sorted({fact for term in looking for fact in self._at.facts(term)}))
 
     def _least(self, term: Term, held: Sequence[Term]) -> int:
         """The least value of a term that can be had, not below 0; something can be had."""

@@ -73,15 +73,21 @@ class Situation:
     def facts(self, term: Term) -> tuple[str, ...]:
         """The facts that a term reads, also by way of the risk, as `GROUP.MEMBER`."""
         unknowns = self.requests.universe.unknowns
-        read: set[str] = set()
-        roots = [term]
-        if any(each is self.risk for each in graph((term,))):
-            roots += [each for each in self.requests.assumptions if any(part is self.risk for part in graph((each,)))]
-        for each in applications(roots):
-            path = unknowns[each.payload or 0].path
-            if path[:2] == ("context", "facts"):
-                read.add(".".join(path[2:]))
-        return tuple(sorted(read))
+        paths = (unknowns[each.payload or 0].path for each in applications(self._roots(term)))
+        return tuple(sorted({".".join(path[2:]) for path in paths if path[:2] == ("context", "facts")}))
+
+    def looks_at(self, term: Term, member: Term) -> bool:
+        """Whether a term depends on a member, also by way of the risk."""
+        return any(each is member for each in graph(self._roots(term)))
+
+    def _roots(self, term: Term) -> tuple[Term, ...]:
+        """The term, with the definition of the risk if it reads that."""
+        if not any(each is self.risk for each in graph((term,))):
+            return (term,)
+        return (
+            term,
+            *(each for each in self.requests.assumptions if any(part is self.risk for part in graph((each,)))),
+        )
 
 
 def of(asked: Asked, requests: ToolRequests, *, is_asker: bool) -> Situation:

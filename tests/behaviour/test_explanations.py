@@ -29,7 +29,6 @@ from invariants.explanations.alternatives import (
     Change,
     Explanation,
     Kind,
-    Obstacle,
     changed,
 )
 from invariants.explanations.explainer import Explainer
@@ -221,7 +220,7 @@ def test_approvals_are_offered_against_a_smaller_move() -> None:
     alone, traded = explained(refund(80_000)).alternatives
 
     assert [(each.value, each.low, each.high) for each in alone.changes] == [(5_000, 1, 5_000)]
-    assert [(each.value, each.low, each.high) for each in traded.changes] == [(50_000, 5_001, 50_000)]
+    assert [(each.value, each.low, each.high) for each in traded.changes] == [(50_000, 1, 50_000)]
     assert signatures(traded.approvals) == {"persons": 1, "finance": 1}
 
 
@@ -238,6 +237,31 @@ def test_two_members_change_where_one_is_not_enough() -> None:
     assert alternative.changes[0].value == 7_000
     assert not permits(moved(question, amount_cents=7_000))
     assert not any(permits(moved(question, approvals=way)) for way in ways(3))
+
+
+def test_a_flag_and_a_number_change_together() -> None:
+    """
+    Where a flag has to turn and a number to fall, both are shown, the number at its nearest, by trying every pair.
+    """
+    under = with_policies(
+        """
+        @id("off-and-small") @hint("off, 10 or less")
+        forbid (principal, action == Action::"toggle_feature_flag", resource)
+        when { context.arguments.value || context.arguments.rollout_percent > 10 };
+        """
+    )
+    question = agent("toggle_feature_flag", arguments={"value": True, "rollout_percent": 40})
+    engine = Engine(under.policies, cedar_schema())
+
+    (alternative,) = explained(question, under).alternatives
+
+    pairs = [(value, percent) for value in (True, False) for percent in range(101)]
+    passing = [pair for pair in pairs if engine.decide(moved(question, value=pair[0], rollout_percent=pair[1])).allowed]
+    assert {change.member: change.value for change in alternative.changes} == {
+        "arguments.value": False,
+        "arguments.rollout_percent": 10,
+    }
+    assert passing == [(False, percent) for percent in range(11)]
 
 
 @pytest.mark.parametrize(
@@ -630,4 +654,3 @@ def test_every_suggestion_passes_and_nothing_else_does_where_there_is_none(
         for cents in (1, *other, question.context["arguments"][name]):
             for way in ways(2):
                 assert not permits(moved(question, approvals=way, **{name: cents}))
-    assert Obstacle(kind=Kind.RULE, id="") not in explanation.obstacles

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import Any
 
-from invariants.strength.mutants import Mutant
+from invariants.errors import InvariantError
+from invariants.strength.mutants import Mistake, Mutant
+from policies import cedar_syntax
+from proofs.certificates import Mutation
 
 
 @unique
@@ -102,6 +105,46 @@ class Score:
             "survivors": _documents(self.with_verdict(Verdict.SURVIVOR)),
             "unknown": _documents(self.with_verdict(Verdict.UNKNOWN)),
         }
+
+
+def mutation(score: Score) -> Mutation:
+    """The score as a certificate states it. What the gate refuses, an erring forbid or a dead rule, counts as proof."""
+    by_cases = len(score.with_verdict(Verdict.CASES))
+    survivors = (*score.with_verdict(Verdict.SURVIVOR), *score.with_verdict(Verdict.UNKNOWN))
+    return Mutation(
+        mutants=len(score.judgements),
+        equivalent=len(score.with_verdict(Verdict.EQUIVALENT)),
+        caught=score.caught,
+        by_proof=score.caught - by_cases,
+        by_cases=by_cases,
+        survivors=tuple(sorted(each.mutant.id for each in survivors)),
+    )
+
+
+def judgement(document: Mapping[str, Any]) -> Judgement:
+    """
+    Read what `Judgement.document` wrote.
+
+    Raises `InvariantError` for anything else: a worker that ran out of memory may have written half of it.
+    """
+    try:
+        policies = cedar_syntax.parse(document["text"])
+        mutant = Mutant(
+            id=document["mutant"],
+            rule=document["rule"],
+            mistake=Mistake(document["mistake"]),
+            sentence=document["sentence"],
+            node=replace(policies[0], id=document["rule"]) if policies else None,
+        )
+        return Judgement(
+            mutant=mutant,
+            verdict=Verdict(document["verdict"]),
+            by=document["by"],
+            question=document["question"],
+            before=document["permitted_before"],
+        )
+    except (KeyError, TypeError, ValueError, cedar_syntax.SyntaxRefused) as error:
+        raise InvariantError("not a judgement") from error
 
 
 def _documents(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:

@@ -19,15 +19,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from invariants import counterexamples, statements
 from invariants.errors import Unsupported
 from invariants.jobs import Job
+from invariants.solving import z3_backend
 from invariants.solving.answers import Verdict as Answer
 from invariants.solving.terms import Term
 from invariants.solving.z3_backend import Solver
 from invariants.strength.assumptions import Assumptions
 from invariants.strength.claims import Claims, Refused, Writer, concerns, written
+from invariants.strength.measuring import Share, Task
 from invariants.strength.mutants import mutants
 from invariants.strength.pools import Known, Pool
 from invariants.strength.scores import Judgement, Score, Verdict
@@ -45,20 +48,28 @@ Progress = Callable[[int, int], None]
 _TOGETHER_MAX = 24  # Mutants in one text: each costs every other a little, and a solver of its own costs more.
 
 
-def score(job: Job, cases: Sequence[Asked], progress: Progress | None = None) -> Score:
-    """What becomes of every mutant of a proved bundle. Raises `Unreadable` and `PolicyFault`."""
-    rules = cedar.parse(job.policies)
-    trials, ill_typed = tried(rules, job.schema)
+def score(job: Job, cases: Sequence[Asked], progress: Progress | None = None, share: Share | None = None) -> Score:
+    """What becomes of the mutants of a proved bundle, of all or of a share. Raises `Unreadable` and `PolicyFault`."""
+    rules, part = cedar.parse(job.policies), share or Share()
+    trials, ill_typed = tried(rules, job.schema, rules[part.place :: part.of])
     run = _Run(rules, trials, job, cases)
     run.all(progress or (lambda _done, _total: None))
     return Score(judgements=tuple(run.judged()), ill_typed=ill_typed)
 
 
-def tried(rules: Iterable[Rule], schema: CedarSchema) -> tuple[tuple[Trial, ...], int]:
-    """A trial for every mutant that strict validation lets through, and how many it does not."""
-    listed = tuple(rules)
-    by_id = {rule.id: rule for rule in listed}
-    trials = [trial(mutant, by_id[mutant.rule]) for mutant in mutants(listed)]
+def answers(task: Task, memory_bytes: int) -> Iterator[dict[str, Any]]:
+    """What the worker says: how many mutants are refused by validation, then what becomes of each other one."""
+    z3_backend.limit_memory(memory_bytes * 3 // 4)
+    found = score(task.job, task.cases, share=task.share)
+    yield {"ill_typed": found.ill_typed, "judged": len(found.judgements)}
+    for each in found.judgements:
+        yield each.document()
+
+
+def tried(rules: tuple[Rule, ...], schema: CedarSchema, share: Iterable[Rule]) -> tuple[tuple[Trial, ...], int]:
+    """A trial for every mutant of some rules that strict validation lets through, and how many it does not."""
+    by_id = {rule.id: rule for rule in share}
+    trials = [trial(mutant, by_id[mutant.rule]) for mutant in mutants(rules) if mutant.rule in by_id]
     # All at once, each under a name of its own.
     numbered = [_named(each.rule, f"m{number}") for number, each in enumerate(trials) if each.rule is not None]
     refused = cedar.ill_typed(numbered, schema)

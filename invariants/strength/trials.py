@@ -16,7 +16,7 @@ from invariants.tool_requests import ToolRequests
 from policies import decisions
 from policies.bundles import Bundle
 from policies.case_form import question
-from policies.cedar import Engine, Rule, RuleHit
+from policies.cedar import Engine, Rule, RuleHit, covers
 from policies.decisions import Decision
 from policies.fitting import misfit
 from policies.questions import Question
@@ -136,10 +136,12 @@ class Stand:
         return before != after
 
     def engine(self, trial: Trial, found: Question) -> Engine:
-        """The real engine under the mutant, for questions about one tool: made in a moment."""
+        """The real engine under the mutant, for questions of one type: with what can match them, made in a moment."""
         schema = self._job.schema
-        one = {found.action: schema.typed.actions[found.action]}
-        return Engine(mutated(self._rules, trial), replace(schema, typed=replace(schema.typed, actions=one)))
+        action, principal = schema.typed.actions[found.action], found.principal.type
+        rules = mutated(self._rules, trial)
+        matching = tuple(rule for rule in rules if covers(rule, action, principal))  # type: ignore[arg-type]  # fits
+        return Engine(matching, replace(schema, typed=replace(schema.typed, actions={action.name: action})))
 
 
 def mutated(rules: tuple[Rule, ...], trial: Trial) -> tuple[Rule, ...]:

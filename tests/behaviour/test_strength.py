@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import pytest
+
+from invariants.errors import InvariantError
 from invariants.jobs import Job, ProofLimits, job
-from invariants.strength import opinions, proposals, scoring, trials
+from invariants.strength import measuring, opinions, proposals, scores, scoring, trials
 from invariants.strength.mutants import Mistake, mutants
 from invariants.strength.scores import Judgement, Score, Verdict
 from invariants.strength.trials import Asked
@@ -55,6 +59,10 @@ def cases(*documents: object) -> tuple[Asked, ...]:
     read = case_form.read_cases(list(documents))
     whole = (case_form.question(case, SMALL.typed.actions[case.action], REFUND[0]) for case in read)
     return tuple(Asked(name=case.name, question=asked, narrowing=None) for case, asked in zip(read, whole, strict=True))
+
+
+def verdicts(score: Score) -> list[tuple[str, Verdict]]:
+    return [(each.mutant.id, each.verdict) for each in score.judgements]
 
 
 def judged(score: Score) -> dict[str, Judgement]:
@@ -152,10 +160,34 @@ def test_solver_that_gives_up_shows_nothing() -> None:
 
     score = scoring.score(small(twice, ProofLimits(resources=1)), ())
 
-    verdicts = Counter(each.verdict for each in score.judgements)
-    assert verdicts[Verdict.UNKNOWN] > 0
-    assert verdicts[Verdict.EQUIVALENT] == verdicts[Verdict.SURVIVOR] == verdicts[Verdict.DEAD_RULE] == 0
+    counts = Counter(each.verdict for each in score.judgements)
+    assert counts[Verdict.UNKNOWN] > 0
+    assert counts[Verdict.EQUIVALENT] == counts[Verdict.SURVIVOR] == counts[Verdict.DEAD_RULE] == 0
     assert {each.by for each in score.with_verdict(Verdict.UNKNOWN)} == {"solver_limit"}
+
+
+def test_workers_say_what_one_process_says() -> None:
+    """
+    Shared among worker processes, every mutant gets the verdict that it gets alone, and the certificate its sum.
+    """
+    asked = small(ANYBODY + CAP + CALM)
+
+    alone = scoring.score(asked, cases(WHOLE))
+    shared = asyncio.run(measuring.measure(asked, cases(WHOLE)))
+    stated = scores.mutation(shared)
+
+    assert verdicts(shared) == verdicts(alone)
+    assert stated.mutants == stated.equivalent + stated.caught + len(stated.survivors) == len(alone.judgements)
+
+
+def test_half_a_score_is_none() -> None:
+    """
+    Workers without the memory to start leave no score, and a sentence that says so.
+    """
+    cramped = small(ANYBODY + CAP, ProofLimits(memory_bytes=24 * 1024 * 1024))
+
+    with pytest.raises(InvariantError, match=r"mutants not judged: (worker_died|out_of_memory)"):
+        asyncio.run(measuring.measure(cramped, cases(WHOLE)))
 
 
 def test_second_opinions_would_see_a_false_proof() -> None:

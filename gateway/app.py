@@ -195,7 +195,10 @@ async def _assembled(
     policies, publishing, restoring = await _policies(shared, keys.signer, roots, stack)
     hands = _hands(shared, policies, stack)
     pipeline = _pipeline(shared, policies, restoring, hands, stack)
-    for job in (hands.sweeper.run(settings.sweep_seconds), restoring.prove_again(), restoring.watch()):
+    background = [hands.sweeper.run(settings.sweep_seconds), restoring.prove_again(), restoring.watch()]
+    if settings.measure_strength:
+        background.append(restoring.measure())
+    for job in background:
         stack.push_async_callback(_cancel, asyncio.create_task(job))
     return _doors(shared, policies, publishing, pipeline, hands)
 

@@ -12,14 +12,15 @@ The verdict is stored with the bytes; publishing and activating are governed cal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.clock import Clock
 from gateway.errors import Unavailable
-from invariants import certifying
+from invariants import certifying, jobs
 from invariants.errors import Busy, InvariantError
 from invariants.reports import Finding, ProofReport, Verdict
+from invariants.strength import measuring, scores, trials
 from invariants.supervisor import Prover
 from policies import bundles, case_form, cases, review
 from policies.bundles import Bundle
@@ -27,7 +28,7 @@ from policies.errors import EngineUnavailable, PolicyFault
 from policies.rego import RegoWorker
 from policies.schema import CedarSchema, SchemaError, generate
 from proofs import certificates
-from proofs.certificates import SignedCertificate
+from proofs.certificates import Certificate, SignedCertificate
 from proofs.keys import KeyRing, PrivateKey
 from tool_registry.contracts import Connector, Contract
 from tool_registry.declarations import parse_registered
@@ -131,6 +132,22 @@ class Publishing:
             certificate=judged.certificate,
             proof=judged.proof,
         )
+
+    async def measure(
+        self, bundle: Bundle, certificate: Certificate, contracts: Iterable[Contract]
+    ) -> SignedCertificate:
+        """
+        The same certificate with the mutation score of its bundle. It takes seconds, in a process that stands back.
+
+        Raises `InvariantError` when it could not be measured.
+        """
+        listed = tuple(contracts)
+        schema = generate(listed)
+        asked = trials.asked(bundle, listed, schema.typed)
+        score = await measuring.measure(jobs.job(bundle.files, schema, listed), asked, workers=1)
+        mutation = scores.mutation(score)
+        measured = replace(certificate, mutation=mutation, unmeasured="", at_ms=self._clock.now_ms())
+        return certificates.sign(measured, self._signer)
 
     async def _prove(self, bundle: Bundle, tenant: str, schema: CedarSchema, contracts: tuple[Contract, ...]) -> Judged:
         try:

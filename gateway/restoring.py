@@ -185,9 +185,36 @@ class Restoring:
             log().error("not_proved", tenant=tenant, stage=judged.stage)
             return
         # Durable before it is stored: what entries name from now on stands in the log before them.
-        await self._ledger.commit(Append(entry=_proved(tenant, active.revision, judged.certificate)))
+        await self._ledger.commit(Append(entry=_certified("PROVED", tenant, active.revision, judged.certificate)))
         await self._keep(tenant, active.bundle.digest, judged.certificate)
         await self.reload(tenant)
+
+    async def measure(self) -> None:
+        """
+        Measure what the proofs and cases of each bundle in force would notice, and say so in a new certificate.
+
+        Once for each bundle over each set of tools, one at a time, beside everything else. Runs until cancelled.
+        """
+        tried: set[tuple[str, str]] = set()
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            for tenant, active in tuple(self._policies.all().items()):
+                wanted = (active.bundle_digest, active.schema.digest)
+                if active.certificate is None or active.certificate.mutation is not None or wanted in tried:
+                    continue
+                tried.add(wanted)
+                try:
+                    await self._measure(tenant, active, active.certificate)
+                except Exception as error:  # noqa: BLE001 - the outermost loop of this task: it stays unmeasured
+                    log().warning("measuring_failed", tenant=tenant, error=error)
+
+    async def _measure(self, tenant: str, active: Active, certificate: Certificate) -> None:
+        contracts = active.registry.contracts.values()
+        signed = await self._publishing.measure(active.bundle, certificate, contracts)
+        await self._ledger.commit(Append(entry=_certified("MEASURED", tenant, active.revision, signed)))
+        await self._keep(tenant, active.bundle.digest, signed)
+        await self.reload(tenant)
+        log().info("measured", tenant=tenant, revision=active.revision, certificate=signed.certificate.digest)
 
     async def _genesis(self, base: bytes, roots: RootKeys) -> None:
         judged = await self._publishing.judge_bundle(base, SYSTEM, self._catalogue)
@@ -305,11 +332,15 @@ class Restoring:
         return None
 
 
-def _proved(tenant: str, revision: int, signed: certificates.SignedCertificate) -> Draft:
-    """PROVED: what is in force was proved again, because its certificate had become void."""
+def _certified(kind: str, tenant: str, revision: int, signed: certificates.SignedCertificate) -> Draft:
+    """
+    A new certificate of what is in force.
+
+    PROVED: the former had become void. MEASURED: the same was proved, and the mutation score is in it.
+    """
     certificate = signed.certificate
     members = {"bundle": certificate.bundle, "revision": revision, "certificate": certificate.digest}
-    return Draft(tenant=tenant, kind="PROVED", members=members, payload={"signed_certificate": signed.document()})
+    return Draft(tenant=tenant, kind=kind, members=members, payload={"signed_certificate": signed.document()})
 
 
 def _register(cursor: Cursor, *, tenant: str, persons: Sequence[tuple[str, str]]) -> None:

@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     prove_seconds_max: int = 120
     """Safety net around a proof; `rlimit` decides long before."""
 
+    measure_strength: bool = True
+    """Whether the mutation score of each bundle in force is measured, in a process that stands back."""
+
 
 def read() -> Settings:
     """

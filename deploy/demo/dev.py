@@ -115,7 +115,7 @@ def document(world: World, gateway: Gateway) -> dict[str, Any]:
 def _run(home: Path, ended: threading.Event) -> int:
     _say("starting database, business and gateway; the first start proves the base bundle")
     try:
-        with World.start(home, port=PORT, loopback_origins=_loopback_origins()) as world:
+        with World.start(home, port=PORT, loopback_origins=_loopback_origins(), measures=True) as world:
             gateway = _start(world)
             _wait_until_ready(gateway)
             seed(world.cast, gateway.url)

@@ -86,11 +86,21 @@ class World:
     business: Backoffice
     port: int = 0
     loopback_origins: tuple[str, ...] = ()
+    measures: bool = False
+    """Whether gateways measure the strength of what is in force: seconds of a core, of no use to a short story."""
     gateways: list[Gateway] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
-    def start(cls, home: Path, *, port: int = 0, faults: bool = False, loopback_origins: tuple[str, ...] = ()) -> World:
+    def start(
+        cls,
+        home: Path,
+        *,
+        port: int = 0,
+        faults: bool = False,
+        loopback_origins: tuple[str, ...] = (),
+        measures: bool = False,
+    ) -> World:
         """Start cluster and business; a gateway is started by `gateway`."""
         stack = ExitStack()
         cluster = Cluster.start(home)
@@ -116,6 +126,7 @@ class World:
             business=business,
             port=port,
             loopback_origins=loopback_origins,
+            measures=measures,
             _stack=stack,
         )
 
@@ -177,6 +188,7 @@ class World:
             "LOCKGATE_BASE_BUNDLE": str(_bundle_file(self.cast)),
             "LOCKGATE_ORIGINS": json.dumps({"backoffice": self.business.url}),
             "LOCKGATE_DEV_LOOPBACK_ORIGINS": json.dumps(list(self.loopback_origins)),
+            "LOCKGATE_MEASURE_STRENGTH": json.dumps(self.measures),
         }
 
 

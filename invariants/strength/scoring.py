@@ -17,6 +17,7 @@ be proved and to pass its cases. Runs where solvers run: in a worker process or 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -45,6 +46,7 @@ from policies.schema import CedarSchema
 Progress = Callable[[int, int], None]
 """Types of request done, and in all."""
 
+_NICENESS = 10  # Nobody waits for a score; calls and proofs go first.
 _TOGETHER_MAX = 24  # Mutants in one text: each costs every other a little, and a solver of its own costs more.
 
 
@@ -59,6 +61,7 @@ def score(job: Job, cases: Sequence[Asked], progress: Progress | None = None, sh
 
 def answers(task: Task, memory_bytes: int) -> Iterator[dict[str, Any]]:
     """What the worker says: how many mutants are refused by validation, then what becomes of each other one."""
+    os.nice(_NICENESS)
     z3_backend.limit_memory(memory_bytes * 3 // 4)
     found = score(task.job, task.cases, share=task.share)
     yield {"ill_typed": found.ill_typed, "judged": len(found.judgements)}

@@ -17,7 +17,8 @@ from typing import Any
 
 from invariants import packets, sources
 from invariants.errors import InvariantError
-from invariants.jobs import job
+from invariants.jobs import ProofLimits, job
+from invariants.packets import Packet
 from invariants.recheck import Difference, Outcome, Recheck, Step, recheck
 from invariants.reports import Finding, Verdict
 from policies import replay
@@ -43,6 +44,9 @@ def add(commands: Any) -> None:
     again.add_argument(
         "certificate", type=Path, metavar="CERTIFICATE", help="as `GET /v1/certificates/DIGEST` gives it"
     )
+    defaults = ProofLimits()
+    again.add_argument("--resources", type=int, default=defaults.resources, help="solver units for one question")
+    again.add_argument("--memory-mib", type=int, default=defaults.memory_bytes // 1024 // 1024, help="of each solver")
     again.set_defaults(run=_run(_recheck))
     settle = commands.add_parser("settle", help="settle the ground obligation of one call's packet")
     settle.add_argument("packet", type=Path, metavar="PACKET", help="as `GET /v1/calls/CALL/packet` gives it")
@@ -75,6 +79,9 @@ def _run(command: Any) -> Any:
     def run(chosen: argparse.Namespace) -> int:
         try:
             return int(command(chosen))
+        except sources.SourceMissing as error:
+            print(f"cannot check: {error}; fetch each and name its folder with --tools", file=sys.stderr)
+            return UNKNOWN
         except _UNREADABLE as error:
             print(f"cannot check: {error}", file=sys.stderr)
             return BAD_INPUT
@@ -87,13 +94,10 @@ def _recheck(chosen: argparse.Namespace) -> int:
     signed = certificates.parse(sources.document(chosen.certificate))
     keys = None if chosen.keys is None else KeyRing.load(chosen.keys)
     source = sources.bundle(chosen.bundle)
-    try:
-        tools = sources.tools(signed.certificate.tools, chosen.tools)
-    except sources.SourceMissing as error:
-        print(f"cannot regenerate: {error}; fetch each declaration and name its folder with --tools", file=sys.stderr)
-        return UNKNOWN
+    tools = sources.tools(signed.certificate.tools, chosen.tools)
     progress = _progress if sys.stderr.isatty() else None
-    found = asyncio.run(recheck(signed, source, tools, keys, progress))
+    limits = ProofLimits(resources=chosen.resources, memory_bytes=chosen.memory_mib * 1024 * 1024)
+    found = asyncio.run(recheck(signed, source, tools, keys, progress, limits))
     if chosen.json:
         _print(found.document())
     else:
@@ -111,7 +115,7 @@ def _settle(chosen: argparse.Namespace) -> int:
         keys=None if chosen.keys is None else KeyRing.load(chosen.keys),
         certificate=None if chosen.certificate is None else certificates.parse(sources.document(chosen.certificate)),
         source=None if chosen.bundle is None else sources.bundle(chosen.bundle),
-        contract=None if chosen.bundle is None else _contract(str(packet.entry.get("tool_digest")), chosen.tools),
+        contract=None if chosen.bundle is None else _contract(packet, chosen.tools),
     )
     outcome = _worst(step.outcome for step in steps)
     if chosen.json:
@@ -156,11 +160,9 @@ def _interval(text: str) -> tuple[str, tuple[int, int]]:
     return match[1], (int(match[2]), int(match[3]))
 
 
-def _contract(digest: str, folder: Path | None) -> Contract:
-    found = next((each for each in sources.every_tool(folder) if each.digest == digest), None)
-    if found is None:
-        raise InvariantError(f"the contract {digest} is not at hand: fetch its declaration and name its folder")
-    return found
+def _contract(packet: Packet, folder: Path | None) -> Contract:
+    (contract,) = sources.tools({str(packet.entry.get("tool")): str(packet.entry.get("tool_digest"))}, folder)
+    return contract
 
 
 def _worst(outcomes: Iterable[Outcome]) -> Outcome:

@@ -20,6 +20,7 @@ from enum import StrEnum, unique
 from typing import Any
 
 from invariants import certifying, obligations
+from invariants.jobs import ProofLimits
 from invariants.reports import Finding, ProofReport, Verdict
 from invariants.sources import Source
 from invariants.supervisor import Progress, Prover
@@ -118,6 +119,7 @@ async def recheck(
     tools: tuple[Contract, ...],
     keys: KeyRing | None,
     progress: Progress | None = None,
+    limits: ProofLimits | None = None,
 ) -> Recheck:
     """
     Take a certificate through all steps; 4 and 5 only where what they start from is what it names.
@@ -128,12 +130,12 @@ async def recheck(
     steps = (_signature(signed, keys), *_content(certificate, source, schema, tools), *_versions(certificate))
     if any(step.outcome in (Outcome.DIFFERS, Outcome.UNKNOWN) for step in steps[1:]):
         return Recheck(certificate=certificate, steps=steps)
-    report = await Prover().prove(source.files, schema, tools, progress)
+    report = await Prover(limits).prove(source.files, schema, tools, progress)
     rewritten = tuple(_rewritten(certificate, report))
     settled = tuple(_settled(certificate, report))
     total = len(certificate.obligations) + len(certificate.vacuity)
     steps += (
-        _step("obligations", rewritten, f"{len(report.findings)} written anew, each named by its digest"),
+        _step("obligations", rewritten, f"{len(_again(report))} written anew, each named by its digest"),
         _step("answers", settled, f"{total} settled again by {report.solver_names}"),
     )
     steps += tuple(_rules(certificate, report))
@@ -230,7 +232,7 @@ def _rules(certificate: Certificate, report: ProofReport) -> Iterator[Step]:
     unsettled = {each.rule for each in report.findings if each.verdict is Verdict.UNKNOWN}
     for name, stated, reason in (("alive", certificate.alive, "lives"), ("accepted", certificate.accepted, "accepted")):
         found = certifying.rules(report, reason)
-        differing, detail, outcome = set(stated) ^ set(found), f"{len(found)} rules", Outcome.CONFIRMED
+        differing, detail, outcome = set(stated) ^ set(found), f"rules: {len(found)}", Outcome.CONFIRMED
         if differing:
             detail = f"not so here: {', '.join(sorted(differing))}"
             outcome = Outcome.UNKNOWN if differing <= unsettled else Outcome.DIFFERS

@@ -95,7 +95,7 @@ def test_no_member_may_be_missing(name: str) -> None:
     """
     lacking = {key: value for key, value in document().items() if key != name}
 
-    with pytest.raises(EvidenceError, match="is missing|expected form 2"):
+    with pytest.raises(EvidenceError, match=r"is missing|expected form 2"):
         certificates.parse(lacking)
 
 
@@ -258,6 +258,72 @@ def test_certificate_of_another_encoder_is_neither_confirmed_nor_refused() -> No
     assert found.outcome is Outcome.UNKNOWN
     assert "install" in next(each.detail for each in found.steps if each.name == "encoder")
     assert found.confirmed == 0
+
+
+@pytest.mark.parametrize(("resources", "memory_mib"), [(1, 1024), (2_000_000, 1)])
+def test_solver_without_means_confirms_nothing(resources: int, memory_mib: int, tmp_path: Path) -> None:
+    """
+    Out of its units, or of memory: the answer is that nothing is known, never a yes, and never a no.
+    """
+    files = evidence.written(tmp_path, evidence.signed())
+    limits = ["--resources", str(resources), "--memory-mib", str(memory_mib)]
+
+    code = main(["recheck", str(files.certificate), "--bundle", str(files.bundle), *limits])
+
+    assert code == auditing.UNKNOWN
+
+
+def nested(depth: int) -> bytes:
+    """Brackets in brackets."""
+    return b"[" * depth + b"]" * depth
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff\xfe",
+        b"null",
+        b"[1]",
+        b"{}",
+        b'{"a":1,"a":2}',
+        b'{"lockgate_certificate":2}',
+        nested(100_000),
+        b"\0" * 99,
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize("command", ["recheck", "settle", "robust", "certificate"])
+def test_hostile_file_is_bad_input(
+    command: str, raw: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    What is no certificate, packet or question ends in a sentence and exit code 3, never in a trace or a verdict.
+    """
+    files = evidence.written(tmp_path, evidence.signed())
+    bad = tmp_path / "bad.json"
+    bad.write_bytes(raw)
+
+    if command == "certificate":
+        code = verifier([command, str(bad), "--keys", str(files.keys)])
+    else:
+        code = main([command, str(bad), "--bundle", str(files.bundle)])
+
+    assert code == auditing.BAD_INPUT
+    assert capsys.readouterr().err.startswith("cannot ")
+
+
+def test_hostile_bundle_is_bad_input(tmp_path: Path) -> None:
+    """
+    Rules nested past what the engine's parser survives, or that are no Cedar: refused before anything is proved.
+    """
+    deep = bundle(policies='@id("deep") permit (principal, action, resource) when { ' + "!" * 50_000 + "true };")
+    certain = evidence.certificate()
+    digests = {name: canonical.digest(deep.content[name].encode()) for name in ("policies", "invariants")}
+    forged = evidence.signed(replace(certain, bundle=deep.digest, **digests))
+    files = evidence.written(tmp_path, forged, deep)
+
+    assert main(["recheck", str(files.certificate), "--bundle", str(files.bundle)]) == auditing.BAD_INPUT
 
 
 def test_vacuity_cannot_be_hidden() -> None:

@@ -8,7 +8,7 @@ under the mutant, thousands of questions that violate an invariant by the compil
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from invariants import checks
@@ -19,6 +19,7 @@ from invariants.solving.answers import Verdict as Answer
 from invariants.solving.terms import Term
 from invariants.strength.boundaries import Edges
 from invariants.strength.claims import Writer, concerns, written
+from invariants.strength.measuring import Share
 from invariants.strength.pools import Known, Pool
 from invariants.strength.scores import Score, Verdict
 from invariants.strength.trials import Asked, Stand, Trial, trial
@@ -69,26 +70,30 @@ class Opinions:
         }
 
 
-def second(score: Score, job: Job, cases: Iterable[Asked], *, seed: int = 0, resources: int = 2_000_000) -> Opinions:
-    """Ask cvc5 and the real engine about every mutant that the prover let through."""
-    rules = cedar.parse(job.policies)
-    by_id = {rule.id: rule for rule in rules}
-    through = [each for each in score.judgements if each.verdict in _LET_THROUGH]
-    trials = [(trial(each.mutant, by_id[each.mutant.rule]), each.verdict is Verdict.EQUIVALENT) for each in through]
-    found = Opinions(mutants=len(trials))
+def second(score: Score, job: Job, cases: Iterable[Asked], *, seed: int = 0, share: Share | None = None) -> Opinions:
+    """Ask cvc5 and the real engine about the mutants that the prover let through, all of them or a share."""
+    rules, part = cedar.parse(job.policies), share or Share()
+    mine = {rule.id: rule for rule in rules[part.place :: part.of]}
+    judged = [each for each in score.judgements if each.mutant.rule in mine]
+    through = [
+        (trial(each.mutant, mine[each.mutant.rule]), each.verdict is Verdict.EQUIVALENT)
+        for each in judged
+        if each.verdict in _LET_THROUGH
+    ]
+    refuted = [
+        trial(each.mutant, mine[each.mutant.rule])
+        for each in judged
+        if each.verdict is Verdict.PROOF and each.question is not None
+    ]
+    found = Opinions(mutants=len(through), refuted=len(refuted))
     for writer in written(rules, job):
         if isinstance(writer, Writer):
-            _by_cvc5(writer, trials, found, resources)
+            _by_cvc5(writer, through, found, job.limits.resources)
     seeds = [case.question for case in cases]
     seeds += [read(each.question) for each in score.judgements if each.question is not None]
-    refuted = [
-        trial(each.mutant, by_id[each.mutant.rule]) for each in score.with_verdict(Verdict.PROOF) if each.question
-    ]
-    found.refuted = len(refuted)
-    exposed: set[str] = set()
-    under = [*(each for each, _ in trials), *refuted]
     to_refute = {each.mutant.id for each in refuted}
-    for mutant, asked, is_permitted in _by_engine(rules, job, under, seeds, seed):
+    exposed: set[str] = set()
+    for mutant, asked, is_permitted in _by_engine(rules, job, [*(each for each, _ in through), *refuted], seeds, seed):
         if mutant in to_refute:
             exposed |= {mutant} if is_permitted else set()
         else:
@@ -96,6 +101,15 @@ def second(score: Score, job: Job, cases: Iterable[Asked], *, seed: int = 0, res
             found.permitted += [mutant] if is_permitted else []
     found.exposed = len(exposed)
     return found
+
+
+def joined(parts: Iterable[Opinions]) -> Opinions:
+    """The opinions on all shares as one."""
+    whole = Opinions()
+    for part in parts:
+        for each in fields(Opinions):
+            setattr(whole, each.name, getattr(whole, each.name) + getattr(part, each.name))
+    return whole
 
 
 def _by_cvc5(writer: Writer, trials: list[tuple[Trial, bool]], found: Opinions, resources: int) -> None:

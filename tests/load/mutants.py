@@ -10,11 +10,15 @@ each survivor that is not explained.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import multiprocessing
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +27,11 @@ from invariants import prover
 from invariants.jobs import Job, job
 from invariants.reports import Verdict as Proof
 from invariants.solving import cvc5_backend, z3_backend
-from invariants.strength import opinions, proposals, scoring, trials
+from invariants.strength import measuring, opinions, proposals, trials
+from invariants.strength.measuring import Share
 from invariants.strength.opinions import Opinions
-from invariants.strength.scores import Judgement, Score, Verdict
+from invariants.strength.scores import Judgement, Score, Verdict, judgement
+from invariants.strength.trials import Asked
 from policies import bundles, cases
 from policies.cedar_syntax import ENGINE_VERSION
 from tests.world.bundles import bundle, cedar_schema, contracts
@@ -49,10 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _require_a_good_bundle(asked)
     base_cases = trials.asked(bundle(), contracts().values(), cedar_schema().typed)
     started = time.monotonic()
-    score = scoring.score(asked, base_cases, _progress)
+    print("judging", file=sys.stderr, flush=True)
+    score = asyncio.run(measuring.measure(asked, base_cases))
     judged = time.monotonic()
     print("second opinions", file=sys.stderr, flush=True)
-    second = opinions.second(score, asked, base_cases, seed=chosen.seed)
+    second = _second(score, asked, base_cases, chosen.seed)
     seconds = {"judging": round(judged - started, 1), "second_opinions": round(time.monotonic() - judged, 1)}
     report = {
         **score.document(),
@@ -87,9 +94,19 @@ def _require_a_good_bundle(asked: Job) -> None:
         raise SystemExit("the base bundle is not proved, or fails its own cases")
 
 
-def _progress(done: int, total: int) -> None:
-    if done % 5 == 0 or done == total:
-        print(f"{done} of {total} tools", file=sys.stderr, flush=True)
+def _second(score: Score, asked: Job, base_cases: tuple[Asked, ...], seed: int) -> Opinions:
+    # As documents, as between all processes: the nodes of a mutant do not travel.
+    documents = [each.document() for each in score.judgements]
+    opinion = partial(_opinion, documents, asked, base_cases, seed)
+    with ProcessPoolExecutor(measuring.WORKERS, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return opinions.joined(pool.map(opinion, range(measuring.WORKERS)))
+
+
+def _opinion(
+    documents: list[dict[str, Any]], asked: Job, base_cases: tuple[Asked, ...], seed: int, place: int
+) -> Opinions:
+    score = Score(judgements=tuple(map(judgement, documents)), ill_typed=0)
+    return opinions.second(score, asked, base_cases, seed=seed, share=Share(place=place, of=measuring.WORKERS))
 
 
 def _write_cases(score: Score, asked: Job, survivors: list[Judgement]) -> None:

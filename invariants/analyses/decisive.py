@@ -16,12 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from invariants.analyses import liveness
+from invariants.analyses import implied, liveness
+from invariants.analyses.implied import Idle
 from invariants.analyses.results import Result, Verdict
 from invariants.analyses.surveys import Goals, Survey
 from invariants.solving.answers import Verdict as Answer
 from invariants.solving.terms import Term
 from invariants.tool_requests import ToolRequests
+from policies import replay
 from policies.cedar import Rule
 from policies.questions import Question
 
@@ -50,18 +52,29 @@ class _Climb:
 
 
 def run(survey: Survey) -> Iterator[Result]:
-    """`dead`, `shadowed`, `redundant` or `decisive`, with a question for the highest rung that was shown."""
+    """
+    `dead`, `shadowed`, `redundant` or `decisive`, with a question for the highest rung that was shown.
+
+    Rules that others make idle come last, with the names of those that do so alone.
+    """
     climbs = {rule.id: _Climb(rule) for rule in survey.rules}
     for requests in survey.types:
         rules = [rule for rule in requests.rules if climbs[rule.id].height < len(_RUNGS)]
         goals = survey.goals(requests, dict(_claims(requests, rules)))
         for rule in rules:
             _climb(climbs[rule.id], goals)
+    idle: dict[str, tuple[Result, Idle]] = {}
     for climb in climbs.values():
         for action, refused in survey.refused.items():
             if climb.height < len(_RUNGS) and liveness.covers(climb.rule, survey.job.schema.typed, (action,)):
                 climb.doubts.setdefault(climb.height, refused.reason_code)
-        yield _result(survey, climb)
+        result = _result(survey, climb)
+        if (found := _idle(climb, result)) is None:
+            yield result
+        else:
+            idle[climb.rule.id] = result, found
+    names = implied.names(survey, (found for _, found in idle.values()))
+    yield from (replace(result, rules=names[rule]) for rule, (result, _) in idle.items())
 
 
 def _claims(requests: ToolRequests, rules: Iterable[Rule]) -> Iterator[tuple[tuple[str, str], Term]]:
@@ -109,39 +122,28 @@ def _result(survey: Survey, climb: _Climb) -> Result:
     if climb.height in climb.doubts:
         return replace(blank, reason=climb.doubts[climb.height])
     verdict = _VERDICTS[climb.height]
-    match verdict, rule.effect:
-        case Verdict.SHADOWED, "forbid":
-            found = replace(blank, verdict=verdict, reason="nothing_permits")
-        case Verdict.DECISIVE, _:
-            found = replace(blank, verdict=verdict, reason="acceptance_unneeded" if blank.accepted else "")
+    match verdict:
+        case Verdict.SHADOWED:
+            reason = "always_forbidden" if rule.effect == "permit" else "nothing_permits"
+        case Verdict.REDUNDANT:
+            reason = "says_the_same"
         case _:
-            found = _implied(survey, climb, replace(blank, verdict=verdict))
+            reason = "acceptance_unneeded" if blank.accepted else ""
     goals, shows = climb.where[0], _RUNGS[climb.height - 1]
-    replay = _replay(survey, rule, goals.requests, shows)
-    return goals.shown(found, (shows, rule.id), shows, replay)
+    engine_agrees = _replay(survey, rule, goals.requests, shows)
+    return goals.shown(replace(blank, verdict=verdict, reason=reason), (shows, rule.id), shows, engine_agrees)
 
 
-def _implied(survey: Survey, climb: _Climb, found: Result) -> Result:
-    """Name every rule that alone says what makes this one idle, wherever it is."""
-    rule, is_redundant = climb.rule, found.verdict is Verdict.REDUNDANT
-    effect = rule.effect if is_redundant else "forbid"
-    names: set[str] | None = None
-    for known in climb.where:
-        requests, terms = known.requests, known.requests.universe.terms
-        base = known.claim("effective" if is_redundant else "satisfied", rule.id)
-        others = [
-            each
-            for each in requests.rules
-            if each.effect == effect and each.id != rule.id and (names is None or each.id in names)
-        ]
-        goals = survey.goals(
-            requests,
-            {("without", each.id): terms.both(base, terms.negation(requests.satisfied(each))) for each in others},
-        )
-        names = {each.id for each in others if goals.answer("without", each.id) is Answer.UNSATISFIABLE}
-    how = "says_the_same" if is_redundant else "always_forbidden"
-    # Where the solver did not know whether the rule is idle there too, nobody is named.
-    return replace(found, reason=how, rules=() if climb.doubts else tuple(sorted(names or ())))
+def _idle(climb: _Climb, result: Result) -> Idle | None:
+    """A rule that others make idle. Where a solver did not know whether it is idle everywhere, nobody is named."""
+    if result.reason not in ("always_forbidden", "says_the_same") or climb.doubts:
+        return None
+    return Idle(
+        rule=climb.rule.id,
+        rung=_RUNGS[climb.height - 1],
+        where=tuple(climb.where),
+        shown=replay.read(result.witnesses[0].question),
+    )
 
 
 def _replay(survey: Survey, rule: Rule, requests: ToolRequests, shows: str) -> Callable[[Question], bool]:

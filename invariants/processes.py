@@ -91,8 +91,11 @@ async def _exchange(process: asyncio.subprocess.Process, job: object, hear: Hear
     stdin, stdout = process.stdin, process.stdout
     if stdin is None or stdout is None:
         raise InvariantError("pipes expected")
-    stdin.write(pickle.dumps(job))
-    await stdin.drain()
+    try:
+        stdin.write(pickle.dumps(job))
+        await stdin.drain()
+    except RuntimeError as error:
+        raise BrokenPipeError("the process was gone at once") from error  # What uvloop says of a closed pipe.
     stdin.close()
     while line := await stdout.readline():
         document = json.loads(line)

@@ -1,4 +1,4 @@
-"""Commands of the auditor: fetch the log, the keys and a checkpoint; verify them offline, without the gateway."""
+"""Commands of the auditor: fetch the log, keys, checkpoints, certificates and packets; verify offline."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from admin import display
 from admin.connection import ask, stream
 from admin.errors import CommandError, Exit
 from admin.options import AsJson, Asked, offline, remote
+from proofs import canonical, certificates
+from proofs.errors import EvidenceError
+from tool_registry.registry import load_catalogue
 
-app = typer.Typer(help="Fetch the log, the keys and checkpoints.", no_args_is_help=True)
+app = typer.Typer(help="Fetch the log, keys, checkpoints, certificates and packets.", no_args_is_help=True)
 verifying = typer.Typer()
 
 Out = Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.", show_default=False)]
@@ -62,6 +65,49 @@ def checkpoint(asked: Asked, out: Out = None) -> Exit:
     session = asked.session(is_public=True)
     parameters = {"tenant": session.tenant} if session.tenant else {}
     _write(dict(display.require(ask(session, "GET", "/v1/audit/checkpoint", parameters=parameters))), out)
+    return Exit.DONE
+
+
+@app.command()
+@remote
+def certificate(
+    asked: Asked,
+    out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
+    digest: Annotated[str, typer.Argument(help="sha256:…, as entries name it; default: the one in force.")] = "",
+) -> Exit:
+    """A certificate with its bundle, its keys, and the tools registered at run time: all that a re-check needs."""
+    session = asked.session()
+    wanted = digest or display.require(ask(session, "GET", "/v1/bundles"))["in_force"]["certificate"]
+    folder = out / "tools"
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = b"".join(stream(session, f"/v1/certificates/{wanted}"))
+    (out / "certificate.json").write_bytes(raw)
+    try:
+        found = certificates.parse(canonical.parse(raw)).certificate
+    except EvidenceError as error:
+        raise CommandError(f"the certificate cannot be read: {error}", "use the release of the gateway") from error
+    (out / "bundle.json").write_bytes(b"".join(stream(session, f"/v1/bundles/{found.bundle}")))
+    _write(dict(display.require(ask(session, "GET", "/v1/keys"))), out / "keys.json")
+    known = {contract.digest for contract in load_catalogue().contracts.values()}
+    added = {name: each for name, each in found.tools.items() if each not in known}
+    for name, each in added.items():
+        (folder / f"{name}.yaml").write_bytes(b"".join(stream(session, f"/v1/declarations/{each}")))
+    if asked.as_json:
+        display.document({"folder": str(out), "certificate": wanted, "bundle": found.bundle, "tools": sorted(added)})
+    display.progress(
+        f"python -m invariants recheck {out}/certificate.json --bundle {out}/bundle.json --keys {out}/keys.json"
+        f" --tools {folder}"
+    )
+    return Exit.DONE
+
+
+@app.command()
+@remote
+def packet(
+    asked: Asked, call: Annotated[str, typer.Argument(help="call_…", show_default=False)], out: Out = None
+) -> Exit:
+    """The action packet of a call, for `python -m invariants settle`."""
+    _write(dict(display.require(ask(asked.session(), "GET", f"/v1/calls/{call}/packet"))), out)
     return Exit.DONE
 
 

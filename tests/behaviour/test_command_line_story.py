@@ -19,6 +19,7 @@ from admin.__main__ import app
 from admin.errors import Exit, Found
 from deploy.demo import dev
 from deploy.demo.world import ROOT, Gateway, World
+from invariants.__main__ import main as invariants
 
 TENANT = "globex"
 REFUNDED, FLAG = "ord_2117", "video_reviews"
@@ -187,6 +188,36 @@ def test_an_auditor_fetches_and_verifies_the_log(lockgate: Lockgate) -> None:
     assert written["lines"] == log.read_bytes().count(b"\n")
     assert verified["good"] is True
     assert verified["tenant"] == TENANT
+
+
+def test_an_auditor_fetches_a_certificate_and_a_packet(lockgate: Lockgate) -> None:
+    """
+    One command fetches all that a re-check needs, another what settles a call; both are then checked offline.
+    """
+    refused = lockgate.run(
+        "call", "issue_refund", "order_id=ord_2117", "amount_cents=99", *key(), who="agent:agent-l0", code=Exit.NO
+    )
+    folder, packet = lockgate.folder / "audit", lockgate.folder / "packet.json"
+    at = ["--dev-file", str(lockgate.dev_file), "--tenant", TENANT, "--as", "role:auditor"]
+
+    fetched = lockgate.run("audit", "certificate", "--out", str(folder), who="role:auditor")
+    written = CliRunner().invoke(app, ["audit", "packet", str(refused["call"]), "--out", str(packet), *at])
+    files = [
+        "--bundle",
+        str(folder / "bundle.json"),
+        "--keys",
+        str(folder / "keys.json"),
+        "--tools",
+        str(folder / "tools"),
+    ]
+    certificate = str(folder / "certificate.json")
+    codes = [
+        invariants(["recheck", certificate, *files]),
+        invariants(["settle", str(packet), "--certificate", certificate, *files]),
+    ]
+
+    assert (written.exit_code, codes) == (Exit.DONE, [0, 0])
+    assert str(fetched["certificate"]).startswith("sha256:")
 
 
 def test_the_doctor_finds_nothing(lockgate: Lockgate) -> None:

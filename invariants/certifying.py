@@ -14,7 +14,7 @@ from invariants.solving import versions
 from policies import cedar_syntax
 from policies.bundles import Bundle
 from policies.schema import CedarSchema
-from proofs import canonical, certificates
+from proofs import canonical
 from proofs.certificates import PREMISE, Answer, Certificate, Mutation, Obligation, Premise, Solver, Vacuity
 from tool_registry.contracts import Contract
 
@@ -93,7 +93,7 @@ def _obligation(finding: Finding) -> Obligation:
         principal=finding.principal,
         resource=finding.resource,
         digest=finding.digest,
-        verdict=certificates.Verdict(finding.verdict.value),
+        verdict=finding.verdict,
         answers=_answers(finding),
     )
 

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum, unique
 from typing import Any
 
 from invariants.errors import InvariantError
+from proofs.claims import Verdict
 
-
-@unique
-class Verdict(StrEnum):
-    """The closed list. Only `PROVED` lets a bundle be published; all else refuses."""
-
-    PROVED = "proved"
-    REFUTED = "refuted"
-    UNKNOWN = "unknown"
-    VACUOUS = "vacuous"
-    ENCODING_BUG = "encoding_bug"
-    """Engine, closures and solvers do not agree on a question or an obligation: one of the meanings is wrong."""
+__all__ = ["Finding", "ProofReport", "SolverUsed", "Verdict", "finding"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

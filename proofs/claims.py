@@ -26,13 +26,14 @@ _COUNTS = ("mutants", "equivalent", "caught", "by_proof", "by_cases")
 
 @unique
 class Verdict(StrEnum):
-    """What is said of an obligation. Everything but `proved` refuses."""
+    """What is said of an obligation. The closed list; everything but `proved` refuses."""
 
     PROVED = "proved"
     REFUTED = "refuted"
     UNKNOWN = "unknown"
     VACUOUS = "vacuous"
     ENCODING_BUG = "encoding_bug"
+    """Engine, closures and solvers do not agree on a question or an obligation: one of the meanings is wrong."""
 
 
 @unique

@@ -197,16 +197,8 @@ def _are_read(refused: _Refused, hidden: Iterable[tuple[str, ...]]) -> bool:
     bundle = refused.trial.active.bundle
     nodes = [rule.node for rule in parse(bundle.policies)]
     nodes += [each.policy for each in statements.read(bundle.invariants, refused.trial.active.schema.typed)]
-    tree: Any = footprint.of(nodes)
-    for path in hidden:
-        at = tree
-        for name in path:
-            if at is None or name not in at:
-                break
-            at = at[name]
-        if at is None:
-            return True
-    return False
+    read = footprint.of(nodes)
+    return any(footprint.touches(read, path) for path in hidden)
 
 
 def _by_ledger(refused: _Refused) -> dict[str, Any]:

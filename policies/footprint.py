@@ -48,6 +48,17 @@ def cut(value: Any, footprint: Footprint) -> Any:
     }
 
 
+def touches(footprint: Footprint, path: Iterable[str]) -> bool:
+    """Whether the member at `path`, or what is inside it, may be read."""
+    for name in path:
+        if footprint is None:
+            return True
+        if name not in footprint:
+            return False
+        footprint = footprint[name]
+    return True
+
+
 def _plant(tree: dict[str, Any], path: tuple[str, ...]) -> None:
     for name in path[:-1]:
         if tree.setdefault(name, {}) is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from admin.__main__ import app
 from admin.errors import Found
 from deploy.demo import dev
 from deploy.demo.client import Answer
+from policies import bundles
+from tests.attacks.test_bundle_uploads import composed, govern, revision, signed, upload
 from tests.attacks.test_kill_switches import engaged
 from tests.world.stories import Story, eventually
 
@@ -238,6 +242,56 @@ def test_what_was_not_refused_by_rules_is_not_explained(story: Story, kind: str)
     answer = explained(story, written()[-1], agent.token)
 
     assert (answer.status, answer.reason) == (409, "nothing_to_explain")
+
+
+def test_what_was_erased_is_not_explained(story: Story) -> None:
+    """
+    Once the records about an order are erased, no explanation brings back what was asked of it.
+    """
+    agent, order = story.agent(2), story.order(5_000)
+    refused = story.refund(agent.token, order, 90_000)
+    story.govern("erase_subject", {"subject": order}, "subject_request")
+
+    answer = explained(story, refused.call, agent.token)
+
+    assert (answer.status, answer.reason) == (409, "record_erased")
+
+
+@pytest.fixture
+def frozen(story: Story) -> Iterator[Answer]:
+    """A refusal from before a bundle came into force that freezes one tool; the base rules come back at the end."""
+    refused = story.refund(story.person("finance", 1, TENANT).token, story.order(5_000, TENANT), 900_000_00)
+    base = bundles.base()["data"]
+    window = {"name": "audit", "begins": int(time.time()) - 60, "ends": 2**40, "tools": ["unpublish_listing"]}
+    activate(story, data={**base, "freezes": [*base["freezes"], window]})
+    yield refused
+    activate(story)
+
+
+def activate(story: Story, **members: Any) -> None:
+    """Upload, publish and activate the base bundle with some members changed."""
+    uploaded = upload(story, signed(story, composed(revision(story) + 1, **members)))
+    assert uploaded.status == 201, uploaded.document
+    for tool in ("publish_bundle", "activate_bundle"):
+        assert govern(story, tool, str(uploaded.document["digest"])).document["status"] == "executed"
+
+
+def test_rules_that_are_gone_explain_nothing_and_a_freeze_is_named(story: Story, frozen: Answer) -> None:
+    """
+    A refusal by the former bundle is 409; one by a freeze window of the new one names the window's rule.
+    """
+    operator = story.person("operator", 1, TENANT).token
+    product = story.state("products", TENANT)[0]["id"]
+    arguments = {"product_id": product, "channel": "web_shop"}
+    refused = story.client.call(operator, "unpublish_listing", arguments, reason="recall")
+
+    former = explained(story, frozen.call, story.person("finance", 1, TENANT).token)
+    answer = explained(story, refused.call, operator)
+
+    assert (former.status, former.reason) == (409, "bundle_replaced")
+    assert refused.status == 403, refused.document
+    assert verdict(answer) == ("nothing_would_pass", [])
+    assert [each["id"] for each in answer.document["stands_in_the_way"]] == ["change-freeze"]
 
 
 def test_explanations_are_rationed(story: Story) -> None:

@@ -29,11 +29,12 @@ from invariants.explanations.alternatives import (
     Change,
     Explanation,
     Kind,
+    Obstacle,
     changed,
 )
 from invariants.explanations.explainer import Explainer
 from invariants.jobs import ProofLimits
-from policies import bundles
+from policies import bundles, cedar_syntax, footprint
 from policies.bundles import Bundle
 from policies.case_form import question as of_case
 from policies.cedar import Engine
@@ -384,6 +385,45 @@ def test_a_limit_of_the_contract_is_kept() -> None:
     assert {change.value for each in explanation.alternatives for change in each.changes} <= {5_000, 5_000_000}
 
 
+def test_a_rule_that_errs_refuses() -> None:
+    """
+    Beyond ten the product overflows and the rule errs: at run time that refuses, so ten is the nearest that passes.
+    """
+    under = with_policies(
+        """
+        @id("overflow") @hint("-") forbid (principal, action == Action::"toggle_feature_flag", resource)
+        when { context.arguments.rollout_percent * 922337203685477580 < 0 };
+        """
+    )
+    question = agent("toggle_feature_flag", arguments={"rollout_percent": 40})
+    engine = Engine(under.policies, cedar_schema())
+
+    change = only(explained(question, under), "arguments.rollout_percent")
+
+    passing = [percent for percent in range(101) if engine.decide(moved(question, rollout_percent=percent)).allowed]
+    assert passing == list(range(11))
+    assert (change.value, change.low, change.high) == (10, 0, 10)
+
+
+def test_an_invariant_that_no_rule_guards_is_kept() -> None:
+    """
+    At run time an invariant refuses by itself; what is shown fits it too, and it is named where it stands in the way.
+    """
+
+    def under(most: int) -> Bundle:
+        added = f"""
+        @id("small-refunds") @sentence("No refund is above a few cents.")
+        forbid (principal, action == Action::"issue_refund", resource)
+        unless {{ context.arguments.amount_cents <= {most} }};
+        """
+        return bundle(invariants=bundles.base()["invariants"] + added)
+
+    bounded, impossible = explained(refund(300), under(70)), explained(refund(300), under(0))
+
+    assert only(bounded, AMOUNT).value == 70
+    assert impossible.obstacles == (Obstacle(kind=Kind.INVARIANT, id="small-refunds"),)
+
+
 def test_what_has_no_exact_meaning_is_unknown() -> None:
     """
     A rule outside what can be proved, or a solver that gives up, ends in unknown and never in a guess.
@@ -571,6 +611,20 @@ def test_every_refusal_of_the_base_cases_is_explained_truly() -> None:
     for found, passed in zip(explanations, shown, strict=True):
         assert passed.denials or len(passed.passing) == len(found.alternatives)
         assert passed.passing == found.alternatives[: len(passed.passing)]
+
+
+def test_a_member_that_rules_may_read_is_known() -> None:
+    """
+    What the log hides makes a call unexplained only where a rule may look at it, by name or by the whole record.
+    """
+    named = footprint.of(cedar_syntax.parse("permit (principal, action, resource) when { context.arguments.a == 1 };"))
+    whole = footprint.of(cedar_syntax.parse("permit (principal, action, resource) when { context.facts == {} };"))
+
+    assert footprint.touches(named, ("arguments", "a"))
+    assert not footprint.touches(named, ("arguments", "b"))
+    assert not footprint.touches(named, ("facts", "user", "email"))
+    assert footprint.touches(whole, ("facts", "user", "email"))
+    assert footprint.touches(None, ("arguments", "b"))
 
 
 CENTS = st.integers(min_value=1, max_value=120_000)

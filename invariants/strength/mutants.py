@@ -37,7 +37,11 @@ class Mistake(StrEnum):
     COMPARISON_MOVED = "comparison_moved"
     """Made strict or loose."""
     COMPARISON_FLIPPED = "comparison_flipped"
+    """Any other one."""
     CONSTANT_MOVED = "constant_moved"
+    """By one."""
+    DIGIT_SLIPPED = "digit_slipped"
+    """A zero too many or too few."""
     TERM_DROPPED = "term_dropped"
     SIGN_SWAPPED = "sign_swapped"
     FIELD_SWAPPED = "field_swapped"
@@ -89,19 +93,9 @@ def mutants(rules: Iterable[Rule]) -> Iterator[Mutant]:
 
 _Whole = tuple[Mistake, str, pst.Template | None]
 
-_FLIPS: Mapping[str, tuple[tuple[Mistake, str], ...]] = {
-    "less": ((Mistake.COMPARISON_MOVED, "less_eq"), (Mistake.COMPARISON_FLIPPED, "greater")),
-    "less_eq": ((Mistake.COMPARISON_MOVED, "less"), (Mistake.COMPARISON_FLIPPED, "greater_eq")),
-    "greater": ((Mistake.COMPARISON_MOVED, "greater_eq"), (Mistake.COMPARISON_FLIPPED, "less")),
-    "greater_eq": ((Mistake.COMPARISON_MOVED, "greater"), (Mistake.COMPARISON_FLIPPED, "less_eq")),
-    "eq": (
-        (Mistake.COMPARISON_MOVED, "less_eq"),
-        (Mistake.COMPARISON_MOVED, "greater_eq"),
-        (Mistake.COMPARISON_FLIPPED, "not_eq"),
-    ),
-    "not_eq": ((Mistake.COMPARISON_FLIPPED, "eq"),),
-}
-_COMPARISONS = frozenset(_FLIPS)
+_COMPARISONS: tuple[pst.BinaryOpName, ...] = ("less", "less_eq", "greater", "greater_eq", "eq", "not_eq")
+_BESIDE = {("less", "less_eq"), ("greater", "greater_eq"), ("less_eq", "eq"), ("eq", "greater_eq")}
+"""Comparisons that differ in the case of equality, or in one side of it, only."""
 _OPPOSITE: Mapping[str, tuple[str, ...]] = {
     "reversible": ("irreversible",),
     "irreversible": ("reversible",),
@@ -211,13 +205,12 @@ class _Author:
     def _here(self, node: pst.Expr) -> Iterator[_Edit]:
         match node:
             case pst.BinaryOp(op="and" | "or" as op, left=left, right=right):
-                mistake = Mistake.CONJUNCT_DROPPED if op == "and" else Mistake.DISJUNCT_DROPPED
-                yield _Edit(mistake, f"{_shown(right)} is forgotten", left)
-                yield _Edit(mistake, f"{_shown(left)} is forgotten", right)
+                dropped = Mistake.CONJUNCT_DROPPED if op == "and" else Mistake.DISJUNCT_DROPPED
+                yield _Edit(dropped, f"{_shown(right)} is forgotten", left)
+                yield _Edit(dropped, f"{_shown(left)} is forgotten", right)
                 yield _become(Mistake.JUNCTION_SWAPPED, node, replace(node, op="or" if op == "and" else "and"))
             case pst.BinaryOp(op=op) if op in _COMPARISONS:
-                for mistake, other in _FLIPS[op]:
-                    yield _become(mistake, node, replace(node, op=other))  # type: ignore[arg-type]  # names of the table
+                yield from _compared(node, op)
             case pst.BinaryOp(op="add" | "sub" | "mul" as op, left=left, right=right):
                 yield _Edit(Mistake.TERM_DROPPED, f"{_shown(right)} is forgotten in {_shown(node)}", left)
                 if op == "mul":
@@ -231,9 +224,7 @@ class _Author:
                     swapped = pst.BinaryOp("in", left, pst.EntityLit(replace(uid, id=other)))
                     yield _become(Mistake.ROLE_SWAPPED, node, swapped)
             case pst.LongLit(value=value):
-                for moved in (value - 1, value + 1):
-                    if LONG_MIN <= moved <= LONG_MAX:
-                        yield _become(Mistake.CONSTANT_MOVED, node, pst.LongLit(moved))
+                yield from _miscounted(node, value)
             case pst.GetAttr(base=base, attr=name):
                 for other in self._like(base, name):
                     yield _become(Mistake.FIELD_SWAPPED, node, pst.GetAttr(base, other))
@@ -264,6 +255,21 @@ def _children(node: pst.Expr) -> Iterator[tuple[str, pst.Expr]]:
             yield "else_expr", other
         case _:
             return
+
+
+def _compared(node: pst.BinaryOp, op: str) -> Iterator[_Edit]:
+    for other in _COMPARISONS:
+        is_beside = (op, other) in _BESIDE or (other, op) in _BESIDE
+        mistake = Mistake.COMPARISON_MOVED if is_beside else Mistake.COMPARISON_FLIPPED
+        yield _become(mistake, node, replace(node, op=other))
+
+
+def _miscounted(node: pst.LongLit, value: int) -> Iterator[_Edit]:
+    moved, slipped = (value - 1, value + 1), (value * 10, value // 10)
+    for mistake, others in ((Mistake.CONSTANT_MOVED, moved), (Mistake.DIGIT_SLIPPED, slipped)):
+        for other in others:
+            if LONG_MIN <= other <= LONG_MAX:
+                yield _become(mistake, node, pst.LongLit(other))
 
 
 def _become(mistake: Mistake, node: pst.Expr, other: pst.Expr) -> _Edit:

@@ -1,7 +1,7 @@
 """Cases for mutants that survive: as few questions as distinguish them all, decided as the bundle decides them now.
 
 What is proposed fixes what the rules say today. A person reads each case before it goes into the bundle: the mutant may
-be the better rule.
+be the better rule. Cedar decides here; what Rego denies or obliges to is for that person to add.
 """
 
 from __future__ import annotations

@@ -115,6 +115,8 @@ def _write_cases(score: Score, asked: Job, survivors: list[Judgement]) -> None:
     lines = ",\n".join(f"  {json.dumps(case, ensure_ascii=False)}" for case in (*known, *proposed))
     CASES.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     print(f"{len(proposed)} cases written: read each, and give it a name that says why")
+    for failure in cases.run_alone(bundle(cases=[*known, *proposed]), contracts().values()).failures:
+        print(f"  `{failure.case}`: Rego has its say: {failure.explanation}")
 
 
 def _show(score: Score, second: Opinions, seconds: dict[str, float]) -> None:

@@ -139,6 +139,9 @@ async def recheck(
         _step("answers", settled, f"{total} settled again by {report.solver_names}"),
     )
     steps += tuple(_rules(certificate, report))
+    if certificate.mutation is not None:
+        detail = "not measured again: `lockgate bundle mutants` does so"
+        steps += (Step(name="mutation", outcome=Outcome.SKIPPED, detail=detail),)
     differences = rewritten + settled
     confirmed = total - len({each.about.key for each in differences} & set(_named(certificate)))
     return Recheck(certificate=certificate, steps=steps, confirmed=confirmed, differences=differences)

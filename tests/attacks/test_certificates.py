@@ -151,6 +151,17 @@ def test_honest_certificate_is_confirmed() -> None:
     assert found.confirmed == len(certain.obligations) + len(certain.vacuity) > 400
 
 
+def test_mutation_score_is_not_taken_for_confirmed() -> None:
+    """
+    A re-check does not measure the strength again, and says so.
+    """
+    score = certificates.Mutation(mutants=1, equivalent=0, caught=1, by_proof=1, by_cases=0, survivors=())
+
+    found = checked(evidence.signed(replace(evidence.certificate(), mutation=score, unmeasured="")))
+
+    assert (found.outcome, step(found, "mutation")) == (Outcome.CONFIRMED, Outcome.SKIPPED)
+
+
 def test_stranger_signs_no_certificate() -> None:
     """
     Signed by a key that nobody trusts, it is refused although every obligation of it holds.

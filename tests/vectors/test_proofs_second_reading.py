@@ -17,7 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from proofs import verify
 from proofs.keys import KeyRing
+from tests.vectors.test_certificate_bytes import DIGEST, RAW
 from tests.vectors.test_proofs_bytes import EXPORT, KEYS_FILE
+
+KEYS = json.loads(KEYS_FILE)["keys"]
 
 
 def sha256(data: bytes) -> bytes:
@@ -85,6 +88,21 @@ def accepts(export: bytes) -> bool:
     except (AssertionError, ValueError, KeyError, TypeError, AttributeError, IndexError, InvalidSignature):
         return False
     return True
+
+
+def test_certificate_by_the_page_alone() -> None:
+    """
+    Digest and signature of a certificate come out as docs/evidence-format.md says, §8 and §2.
+    """
+    document = json.loads(RAW)
+    signature = unpad(document.pop("signature"))
+    raw_key = base64.urlsafe_b64decode({key["key_id"]: key["public_key"] for key in KEYS}[document["key_id"]] + "=")
+
+    Ed25519PublicKey.from_public_bytes(raw_key).verify(
+        signature, b"lockgate/certificate/v1/dev/acme\0" + canonical(document)
+    )
+    named = {name: value for name, value in document.items() if name != "key_id"}
+    assert "sha256:" + sha256(canonical(named)).hex() == DIGEST
 
 
 def test_both_verifiers_accept_the_export() -> None:

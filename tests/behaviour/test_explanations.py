@@ -1,122 +1,41 @@
-"""What would have passed: the nearest values, the fewest approvals, and what stands in the way, checked on the engines.
+"""What would have passed: the nearest values, the fewest approvals, and what stands in the way.
 
-Smallest is shown by trying everything smaller on the real engine; that a suggestion passes, on both engines.
+Smallest is shown by trying everything smaller on the real engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import cache
-from itertools import combinations_with_replacement
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
-from gateway.activation import Active
-from gateway.explained import View
-from gateway.tools import PreparedTool, prepare
-from gateway.trials import Trial, Tried
-from invariants import checks
 from invariants.errors import Busy
 from invariants.explanations import search
-from invariants.explanations.alternatives import (
-    Alternative,
-    Asked,
-    Change,
-    Explanation,
-    Kind,
-    Obstacle,
-    changed,
-)
+from invariants.explanations.alternatives import Change, Explanation, Kind, Obstacle
 from invariants.explanations.explainer import Explainer
 from invariants.jobs import ProofLimits
-from policies import bundles, cedar_syntax, footprint
+from policies import bundles
 from policies.bundles import Bundle
-from policies.case_form import question as of_case
 from policies.cedar import Engine
-from policies.decider import Decider
-from policies.questions import APPROVER_ROLES, Question, approval_counts
-from policies.rego import RegoWorker
-from tests.world.bundles import ask, bundle, cedar_schema, contracts, with_policies, with_worker
-from tool_registry.contracts import Label
-from tool_registry.registry import load_catalogue
-
-AMOUNT = "arguments.amount_cents"
-ORDER = {"order": {"paid_cents": 400, "refunded_cents": 90, "in_flight_cents": 10}}
-LARGE = {"order": {"paid_cents": 200_000}}
-PRODUCT = {"product": {"unit_cost_cents": 900, "price_cents": 1100}}
-PAYOUT = {"creator": {"eligible_cents": 90}}
-STOCK = {**PRODUCT, "cash": {"balance_cents": 1_000_000, "daily_burn_cents": 10_000}}
-
-
-@cache
-def prepared(tool: str) -> PreparedTool:
-    return prepare(contracts()[tool], cedar_schema().typed)
-
-
-@cache
-def engines() -> tuple[Engine, checks.CompiledInvariants]:
-    base = bundle()
-    return Engine(base.policies, cedar_schema()), checks.compile(base.invariants, cedar_schema().typed)
-
-
-def asks(principal: str, tool: str, roles: tuple[str, ...] = (), **context: Any) -> Question:
-    """A question with the risk that the contract gives it."""
-    question = ask(principal, tool, roles, **context)
-    return replace(question, context={**question.context, "risk": prepared(tool).risk(question.context)})
-
-
-def agent(tool: str, level: int = 2, **context: Any) -> Question:
-    """A registered agent asks."""
-    return asks("agent/a", tool, **{"registered": True, "autonomy": level, **context})
-
-
-def refund(cents: int, level: int = 2, facts: Mapping[str, Any] = LARGE, **context: Any) -> Question:
-    """A registered agent asks for a refund."""
-    return agent("issue_refund", level, arguments={"amount_cents": cents}, facts=facts, **context)
-
-
-def asked(question: Question, under: Bundle | None = None, **members: Any) -> Asked:
-    """A question, to be explained under a bundle."""
-    under = under or bundle()
-    return Asked(
-        question=question,
-        policies=under.policies,
-        invariants=under.invariants,
-        schema=cedar_schema(),
-        contract=contracts()[question.action],
-        **members,
-    )
-
-
-def explained(question: Question, under: Bundle | None = None) -> Explanation:
-    return search.explain(asked(question, under))
-
-
-def permits(question: Question) -> bool:
-    """Whether Cedar and the compiled checks of the base bundle permit a question."""
-    engine, invariants = engines()
-    return engine.decide(question).allowed and all(check.holds for check in invariants.evaluate(question))
-
-
-def moved(question: Question, approvals: Mapping[str, int] | None = None, **arguments: Any) -> Question:
-    """The question with other arguments or approvals."""
-    changes = tuple(Change(member=f"arguments.{name}", value=value) for name, value in arguments.items())
-    counts = None if approvals is None else approval_counts(approvals)
-    return changed(question, Alternative(changes=changes, approvals=counts), prepared(question.action).risk)
-
-
-def ways(persons_max: int) -> list[dict[str, int]]:
-    """Every way to be approved by so many persons of one role each, fewest first."""
-    found = []
-    for count in range(persons_max + 1):
-        for roles in combinations_with_replacement(APPROVER_ROLES, count):
-            found.append({"persons": count, **{role: roles.count(role) for role in roles}})
-    return found
+from policies.questions import APPROVER_ROLES, Question
+from tests.world.bundles import bundle, cedar_schema, contracts, with_policies
+from tests.world.refusals import (
+    AMOUNT,
+    LARGE,
+    ORDER,
+    PAYOUT,
+    PRODUCT,
+    STOCK,
+    agent,
+    asked,
+    asks,
+    explained,
+    moved,
+    permits,
+    refund,
+    ways,
+)
 
 
 def signatures(counts: Mapping[str, int] | None) -> dict[str, int]:
@@ -469,242 +388,3 @@ def test_a_solver_process_that_dies_is_unknown() -> None:
     assert well == explained(refund(8_000))
     assert late == Explanation(unknown="out_of_time")
     assert starved.unknown in {"out_of_memory", "worker_died"}
-
-
-def active(under: Bundle, decider: Decider) -> Active:
-    """A bundle in force, as far as deciding goes."""
-    return Active(
-        tenant="acme",
-        revision=1,
-        bundle=under,
-        certificate=None,
-        certificate_digest="",
-        decider=decider,
-        invariants=checks.compile(under.invariants, cedar_schema().typed),
-        registry=load_catalogue(),
-        tools={},
-        proven=frozenset(),
-    )
-
-
-def tried(under: Bundle, *wanted: tuple[Question, Sequence[Alternative]]) -> list[Tried]:
-    """What both engines say of alternatives."""
-
-    async def story(worker: RegoWorker) -> list[Tried]:
-        decider = Decider(under, contracts().values(), worker)
-        await decider.load()
-        in_force = active(under, decider)
-        return [
-            await Trial(call="call_1", question=question, active=in_force, tool=prepared(question.action)).of(each)
-            for question, each in wanted
-        ]
-
-    return with_worker(story)
-
-
-def narrowed(condition: str) -> Bundle:
-    """The base bundle with one more way to be on the deny list."""
-    module = bundles.base()["rego"]
-    return bundle(rego=f'{module}\ndeny contains "change-freeze" if {{\n\t{condition}\n}}\n')
-
-
-def test_a_freeze_refuses_every_alternative() -> None:
-    """
-    Inside a freeze window nothing that Cedar would permit is shown; the rule of Rego is named.
-    """
-    data = bundles.base()["data"]
-    frozen = bundle(data={**data, "freezes": [{"name": "now", "begins": 0, "ends": 2**40, "tools": ["issue_refund"]}]})
-    question = refund(8_000)
-    explanation = explained(question, frozen)
-
-    (refused,) = tried(frozen, (question, (*explanation.alternatives, *explanation.detours)))
-
-    assert refused.passing == ()
-    assert [hit.id for hit in refused.denials] == ["change-freeze"]
-
-
-def test_what_rego_refuses_gives_way_to_what_it_does_not() -> None:
-    """
-    Where Rego refuses a risk, approvals are not shown, and the change to a lower risk is.
-    """
-    under = narrowed("input.risk >= 2")
-    question = agent("toggle_feature_flag", arguments={"rollout_percent": 80}, approvals={"persons": 1, "sre": 1})
-    explanation = explained(question, under)
-
-    as_it_stands, other = tried(under, (question, explanation.alternatives), (question, explanation.detours))
-
-    assert [each.members for each in explanation.alternatives] == [frozenset()]
-    assert as_it_stands.passing == ()
-    assert [hit.id for hit in as_it_stands.denials] == ["change-freeze"]
-    assert [[change.value for change in each.changes] for each in other.passing] == [[50]]
-
-
-def test_a_range_ends_where_rego_says() -> None:
-    """
-    A far end that Rego refuses is not promised: only the nearest value is.
-    """
-    under = narrowed("input.arguments.amount_cents < 100")
-    question = refund(8_000)
-
-    (shown,) = tried(under, (question, explained(question, under).alternatives))
-
-    assert [(each.value, each.low, each.high) for each in shown.passing[1].changes] == [(5_000, 5_000, 5_000)]
-
-
-def test_what_the_engine_refuses_is_never_shown() -> None:
-    """
-    An alternative that the solver should not have found passes no trial.
-    """
-    wrong = Alternative(changes=(Change(member=AMOUNT, value=7_000),))
-
-    (shown,) = tried(bundle(), (refund(8_000), (wrong,)))
-
-    assert shown == Tried(passing=(), denials=())
-
-
-def test_a_bound_is_told_only_to_whoever_may_see_the_fact() -> None:
-    """
-    What is left of an order is a fact: who may not see it learns the direction, and no number near it.
-    """
-    question = refund(350, facts=ORDER)
-    (alternative,) = explained(question).alternatives
-    contract = contracts()["issue_refund"]
-    everything, public = frozenset(Label), frozenset({Label.PUBLIC})
-
-    told = View(contract=contract, question=question, labels=everything, is_own=True).alternative(alternative)
-    own = View(contract=contract, question=question, labels=public, is_own=True).alternative(alternative)
-    other = View(contract=contract, question=question, labels=public, is_own=False).alternative(alternative)
-
-    assert told["sentence"] == "It would pass with amount_cents 300 or less."
-    assert own["sentence"] == (
-        "It would pass with a smaller amount_cents, which follows from a fact that you may not see."
-    )
-    assert own["changes"] == [
-        {"member": AMOUNT, "now": 350, "follows_from": "a fact that you may not see", "direction": "a smaller"}
-    ]
-    assert other["changes"] == [{"member": "an argument that you may not see"}]
-    assert "300" not in str(own)
-    assert "350" not in str(other)
-
-
-def could_be_asked(question: Question) -> bool:
-    """Whether the gateway could have built it; a case may set risk and approvals as it likes."""
-    counts = question.context["approvals"]
-    is_counted = counts["persons"] >= max(counts[role] for role in APPROVER_ROLES)
-    return is_counted and question.context["risk"] == prepared(question.action).risk(question.context)
-
-
-def test_every_refusal_of_the_base_cases_is_explained_truly() -> None:
-    """
-    For each case of the base bundle that Cedar refuses: what is shown passes on both engines, or Rego's rule is named.
-    """
-    under = bundle()
-    cases = [of_case(case, cedar_schema().typed.actions[case.action], contracts()[case.action]) for case in under.cases]
-    refused = [each for each in cases if not permits(each) and could_be_asked(each)]
-    explanations = [explained(each) for each in refused]
-
-    shown = tried(under, *((each, found.alternatives) for each, found in zip(refused, explanations, strict=True)))
-
-    assert len(refused) > 40
-    assert [found.unknown for found in explanations if found.unknown] == []
-    assert all(bool(found.alternatives) is not bool(found.obstacles) for found in explanations)
-    for found, passed in zip(explanations, shown, strict=True):
-        assert passed.denials or len(passed.passing) == len(found.alternatives)
-        assert passed.passing == found.alternatives[: len(passed.passing)]
-
-
-def test_a_member_that_rules_may_read_is_known() -> None:
-    """
-    What the log hides makes a call unexplained only where a rule may look at it, by name or by the whole record.
-    """
-    named = footprint.of(cedar_syntax.parse("permit (principal, action, resource) when { context.arguments.a == 1 };"))
-    whole = footprint.of(cedar_syntax.parse("permit (principal, action, resource) when { context.facts == {} };"))
-
-    assert footprint.touches(named, ("arguments", "a"))
-    assert not footprint.touches(named, ("arguments", "b"))
-    assert not footprint.touches(named, ("facts", "user", "email"))
-    assert footprint.touches(whole, ("facts", "user", "email"))
-    assert footprint.touches(None, ("arguments", "b"))
-
-
-CENTS = st.integers(min_value=1, max_value=120_000)
-SMALL = st.integers(min_value=0, max_value=150_000)
-
-
-@st.composite
-def refusals(draw: st.DrawFn) -> Question:
-    """A question about some tool that is not permitted."""
-    tool, arguments, facts = draw(
-        st.one_of(
-            st.tuples(
-                st.just("issue_refund"),
-                st.fixed_dictionaries({"amount_cents": CENTS}),
-                st.fixed_dictionaries(
-                    {
-                        "order": st.fixed_dictionaries({"paid_cents": SMALL, "in_flight_cents": SMALL}),
-                        "agent": st.fixed_dictionaries({"routine_refunds_today_cents": SMALL}),
-                    }
-                ),
-            ),
-            st.tuples(
-                st.just("change_price"),
-                st.fixed_dictionaries({"price_cents": CENTS}),
-                st.fixed_dictionaries(
-                    {"product": st.fixed_dictionaries({"unit_cost_cents": SMALL, "price_cents": CENTS})}
-                ),
-            ),
-            st.tuples(
-                st.just("scale_ad_set"),
-                st.fixed_dictionaries({"daily_budget_cents": CENTS}),
-                st.fixed_dictionaries(
-                    {
-                        "ad_set": st.fixed_dictionaries(
-                            {"margin_bp": st.integers(min_value=0, max_value=4000), "daily_budget_cents": SMALL}
-                        ),
-                        "spend": st.fixed_dictionaries({"today_cents": st.integers(0, 1_100_000)}),
-                    }
-                ),
-            ),
-        )
-    )
-    role = draw(st.sampled_from((*APPROVER_ROLES, "")))
-    if role:
-        question = asks("person/p", tool, (role,), arguments=arguments, facts=facts)
-    else:
-        level = draw(st.integers(min_value=0, max_value=4))
-        question = asks(
-            "agent/a", tool, arguments=arguments, facts=facts, autonomy=level, registered=draw(st.booleans())
-        )
-    assume(not permits(question))
-    return question
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(question=refusals(), other=st.lists(CENTS, min_size=4, max_size=4))
-def test_every_suggestion_passes_and_nothing_else_does_where_there_is_none(
-    question: Question, other: list[int]
-) -> None:
-    """
-    Whatever is refused: each suggestion and both ends of its range pass on the engine; with none, no attempt passes.
-    """
-    (name,) = (name for name in question.context["arguments"] if name.endswith("_cents"))
-    risk = prepared(question.action).risk
-
-    explanation = explained(question)
-
-    assert not explanation.unknown
-    for each in explanation.alternatives:
-        ends = {(change.member, end) for change in each.changes for end in (change.low, change.high) if end is not None}
-        for member, end in ends:
-            at = tuple(replace(change, value=end) if change.member == member else change for change in each.changes)
-            assert permits(changed(question, replace(each, changes=at), risk))
-        assert permits(changed(question, each, risk))
-        if len(each.changes) == 1 and each.approvals is None:
-            now, value = question.context["arguments"][name], int(each.changes[0].value)
-            nearer = {now + (value - now) * part // 16 for part in range(16)} | {value + (1 if value < now else -1)}
-            assert not any(permits(moved(question, **{name: at})) for at in nearer if abs(at - now) < abs(value - now))
-    if not explanation.alternatives:
-        assert explanation.obstacles
-        for cents in (1, *other, question.context["arguments"][name]):
-            for way in ways(2):
-                assert not permits(moved(question, approvals=way, **{name: cents}))

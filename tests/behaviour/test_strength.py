@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from invariants import prover
 from invariants.errors import InvariantError
 from invariants.jobs import Job, ProofLimits, job
+from invariants.reports import Verdict as Proved
 from invariants.strength import measuring, opinions, proposals, scores, scoring, trials
 from invariants.strength.mutants import Mistake, mutants
 from invariants.strength.scores import Judgement, Score, Verdict
 from invariants.strength.trials import Asked
 from policies import case_form, cedar, cedar_syntax
+from policies import cases as case_runs
 from policies.schema import generate
 from tests.attacks.bundle_edits import CONTRACTS, FILES, INVARIANTS, POLICIES, REFUND, SCHEMA, rule
 from tests.world.bundles import bundle
@@ -219,6 +222,30 @@ def test_base_bundle_notices_what_is_aimed_at() -> None:
     assert score.with_verdict(Verdict.UNKNOWN) == ()
     assert all(each.question is not None for each in score.with_verdict(Verdict.SURVIVOR))
     assert len(score.with_verdict(Verdict.PROOF)) > len(score.judgements) // 4
+
+
+@pytest.mark.parametrize(
+    "verdict", [Verdict.PROOF, Verdict.DEAD_RULE, Verdict.CASES, Verdict.EQUIVALENT, Verdict.SURVIVOR]
+)
+def test_the_gate_says_of_a_mutant_what_the_score_says(verdict: Verdict) -> None:
+    """
+    Put into the bundle as text, mutants meet the same prover and the same cases as any upload: what counts as caught
+    by proof is not proved, all else is, and what counts as caught by a case fails that case.
+    """
+    asked, _, score = base()
+    found = score.with_verdict(verdict)
+
+    assert found
+    for each in found[:: max(1, len(found) // 2)][:2]:
+        text = POLICIES.replace(rule(POLICIES, each.mutant.rule), each.mutant.text)
+        is_proved = all(finding.verdict is Proved.PROVED for finding in prover.run(replace(asked, policies=text)))
+        report = case_runs.run_alone(bundle(policies=text), CONTRACTS)
+
+        assert is_proved is (verdict not in (Verdict.PROOF, Verdict.DEAD_RULE)), each.mutant.id
+        if verdict is Verdict.CASES:
+            assert each.by in {failure.case for failure in report.failures}
+        if verdict is Verdict.SURVIVOR:
+            assert report.failures == ()
 
 
 def test_every_mistake_and_verdict_is_documented() -> None:

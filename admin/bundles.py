@@ -12,16 +12,27 @@ from typing import Annotated, Any
 
 import typer
 
-from admin import calls, display, identities, rehearsal, uploads, writing
+from admin import (
+    calls,
+    candidates,
+    comparing,
+    display,
+    identities,
+    mutants,
+    proving,
+    rehearsal,
+    solving,
+    uploads,
+    writing,
+)
+from admin.candidates import Place, Tools
 from admin.connection import ask
-from admin.errors import CommandError, Exit
+from admin.errors import CommandError, Exit, Found
 from admin.options import AsJson, Asked, Key, Reason, offline, remote
 from policies import bundles
-from policies.schema import SchemaError
-from tool_registry.documents import DeclarationError
 from tool_registry.registry import CATALOGUE
 
-app = typer.Typer(help="Check, publish and activate policy bundles.", no_args_is_help=True)
+app = typer.Typer(help="Check, prove, compare, publish and activate policy bundles.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="Bundle file (JSON).", show_default=False)]
 Folder = Annotated[Path, typer.Argument(help="Folder of rules, laid out as policies/base.", show_default=False)]
@@ -31,29 +42,29 @@ Approvals = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=solving.Command)
 @offline
+@solving.answering
 def check(
-    file: Annotated[Path, typer.Argument(help="Bundle file (JSON), or a folder of rules.", show_default=False)],
+    place: Place,
     no_proof: Annotated[
-        bool, typer.Option("--no-proof", help="Leave the solver out: validation and cases only.")
+        bool, typer.Option("--no-proof", help="Leave the solvers out: validation and cases only.")
     ] = False,
-    tools: Annotated[Path, typer.Option(help="Folder of tool declarations.", show_default="the catalogue")] = CATALOGUE,
+    tools: Tools = CATALOGUE,
     as_json: AsJson = False,
-) -> Exit:
-    """Validate a bundle, run its cases and prove its invariants here, without a gateway."""
-    raw = _unsigned(file) if file.is_dir() else _read(file)
-    try:
-        report = rehearsal.rehearse(raw, tools, is_proved=not no_proof)
-    except (DeclarationError, SchemaError) as error:
-        raise CommandError(
-            f"the tools of `{tools}` cannot be used: {error}", "say a folder laid out as the catalogue"
-        ) from error
+) -> Found:
+    """Validate a bundle, run its cases, prove its invariants and look at its rules here, without a gateway."""
+    report = rehearsal.rehearse(candidates.read(place, candidates.toolbox(tools)), is_proved=not no_proof)
     if as_json:
         display.document(report.document())
     else:
+        display.sentence(report.headline)
         display.table(("step", "status", "detail"), report.rows())
-    return Exit.DONE if report.is_good else Exit.NO
+    return report.code
+
+
+for part in (proving, comparing, mutants):
+    app.add_typer(part.app)
 
 
 @app.command()
@@ -128,15 +139,3 @@ def _state(bundle: Mapping[str, Any], in_force: object) -> str:
     if bundle.get("active_as"):
         return f"revision {bundle['active_as']}" + (", in force" if bundle.get("digest") == in_force else "")
     return "published" if bundle.get("published") else "uploaded"
-
-
-def _unsigned(folder: Path) -> bytes:
-    now = datetime.now(UTC)
-    return writing.compose(folder, tenant="system", environment="dev", revision=1, days=1, now=now).raw
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise CommandError(f"bundle file `{file}` cannot be read", "say the path of a bundle (JSON)") from error

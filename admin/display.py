@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -22,16 +23,21 @@ from admin.errors import CommandError, Exit
 
 COLOURS = {
     "executed": "green",
+    "proved": "green",
     "pass": "green",
     "ok": "green",
     "parked": "yellow",
     "in_doubt": "yellow",
     "executing": "yellow",
+    "unknown": "yellow",
+    "remark": "yellow",
     "failed": "red",
     "refused": "red",
     "fail": "red",
     "error": "red",
     "bad": "red",
+    "refuted": "red",
+    "vacuous": "red",
 }
 PIPE_WIDTH = 1000
 EXITS = {
@@ -52,6 +58,14 @@ def document(value: Any) -> None:
 def progress(sentence: str) -> None:
     """A word about the way, never part of the result."""
     Console(stderr=True).print(Text(plain(sentence)), style="dim", soft_wrap=True)
+
+
+@contextmanager
+def working(doing: str) -> Iterator[Callable[[str], None]]:
+    """Say on a terminal what is being done, and say anew whenever the function given is called. Elsewhere: silence."""
+    console = Console(stderr=True)
+    with console.status(Text(plain(doing))) as status:
+        yield lambda now: status.update(Text(plain(now)))
 
 
 def sentence(text: str) -> None:
@@ -92,11 +106,11 @@ def call(answered: Answered, *, as_json: bool) -> Exit:
         _checks(found)
         _needs(found)
     if answered.status >= 400:
-        _say_next(next_steps.step(found, answered.status))
+        next_step(next_steps.step(found, answered.status))
         return _exit_of(answered.status)
     state = str(found.get("verdict") or found.get("status", ""))  # A dry run says what would become of the call.
     if state == "in_doubt":
-        _say_next(next_steps.step({**found, "reason": "in_doubt"}, 504))
+        next_step(next_steps.step({**found, "reason": "in_doubt"}, 504))
     return EXITS.get(state, Exit.DONE if not state else Exit.NO)
 
 
@@ -121,7 +135,12 @@ def error(raised: CommandError, *, as_json: bool) -> None:
         document(raised.document or {"error": raised.sentence, "next_step": raised.next_step, "exit": int(raised.code)})
     console = Console(stderr=True)
     console.print(Text.assemble(("error: ", "bold red"), plain(raised.sentence)), soft_wrap=True)
-    _say_next(raised.next_step)
+    next_step(raised.next_step)
+
+
+def next_step(sentence: str) -> None:
+    """What the reader can do now."""
+    Console(stderr=True).print(Text.assemble(("next: ", "bold"), plain(sentence)), soft_wrap=True)
 
 
 def plain(text: str) -> str:
@@ -130,10 +149,6 @@ def plain(text: str) -> str:
         character if character == "\n" or unicodedata.category(character)[0] != "C" else f"<U+{ord(character):04X}>"
         for character in text
     )
-
-
-def _say_next(sentence: str) -> None:
-    Console(stderr=True).print(Text.assemble(("next: ", "bold"), plain(sentence)), soft_wrap=True)
 
 
 def _call_rows(found: Mapping[str, Any], answered: Answered) -> Iterable[tuple[str, Any]]:
@@ -180,11 +195,11 @@ def _needs(found: Mapping[str, Any]) -> None:
         return
     for need in found.get("needs") or []:
         role, persons = need.get("role"), need.get("persons")
-        _say_next(f"{persons} person(s) with role {role}: `lockgate approve {found.get('call')} --as role:{role}`")
+        next_step(f"{persons} person(s) with role {role}: `lockgate approve {found.get('call')} --as role:{role}`")
     given = [str(each.get("approval")) for each in found.get("approvals") or () if each.get("verdict") == "approve"]
     if found.get("needs") and given:
         options = " ".join(f"--approval {approval}" for approval in given)
-        _say_next(f"when all of them have signed, the requester sends the same call and --key again with {options}")
+        next_step(f"when all of them have signed, the requester sends the same call and --key again with {options}")
 
 
 def _exit_of(status: int) -> Exit:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from admin import display
+from admin import display, solving
 from admin.connection import ask
-from admin.errors import CommandError, Exit, Found
+from admin.errors import Found
 from admin.options import Asked, Call, remote
 
 app = typer.Typer(no_args_is_help=True)
@@ -18,22 +18,15 @@ _REFUSING = ("refused", "parked")
 _VERDICTS = {"would_pass": Found.YES, "nothing_would_pass": Found.NO}
 
 
-@app.command()
+@app.command(cls=solving.Command)
 @remote
+@solving.answering
 def explain(
     asked: Asked,
     call: Call,
     wait: Annotated[int, typer.Option(min=0, max=30, help="Seconds to wait for a change of state.")] = 0,
 ) -> Found:
     """What became of a call: state, rules, invariants, and the smallest changes with which a refused one would pass."""
-    try:
-        return _explain(asked, call, wait)
-    except CommandError as error:
-        error.code = Found.UNKNOWN if error.code is Exit.UNKNOWN else Found.BAD_INPUT
-        raise
-
-
-def _explain(asked: Asked, call: str, wait: int) -> Found:
     session = asked.session()
     parameters = {"wait": str(wait)} if wait else {}
     answered = ask(session, "GET", f"/v1/calls/{call}", parameters=parameters)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from admin import remarks
 from admin.__main__ import app
 from policies import bundles
 from proofs.keys import KeyRing, PrivateKey, TrustedKey
@@ -26,18 +27,18 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_base_bundle_passes_every_step() -> None:
     """
-    Form, validation, cases and proof of the shipped rules are good.
+    Form, validation, cases, proof and every question of a reviewer are asked of the shipped rules; none is in the way.
     """
     done = CliRunner().invoke(app, ["bundle", "check", str(BASE), "--json"])
 
     found = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert [(step["name"], step["ok"]) for step in found["steps"]] == [
-        ("form", True),
-        ("validation", True),
-        ("cases", True),
-        ("proof", True),
-    ]
+    assert (found["ok"], found["verdict"]) == (True, "good")
+    steps = [step["name"] for step in found["steps"]]
+    assert steps == ["form", "validation", "cases", "proof", *(each.value for each in remarks.ASKED)]
+    assert {step["status"] for step in found["steps"]} == {"ok", "remark"}
+    (decisive,) = [step for step in found["steps"] if step["name"] == "decisive"]
+    assert any("`approval-operator`: dead" in detail and "accepted: " in detail for detail in decisive["details"])
 
 
 def test_a_weakened_guard_is_refused_with_the_call_it_would_allow(folder: Path) -> None:
@@ -91,5 +92,5 @@ def test_a_folder_that_lacks_a_file_is_told_which(folder: Path) -> None:
 
     done = CliRunner().invoke(app, ["bundle", "check", str(folder)])
 
-    assert done.exit_code == 2
+    assert done.exit_code == 3
     assert "cases.json" in done.stderr

@@ -11,6 +11,7 @@ The verdict is stored with the bytes; publishing and activating are governed cal
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -101,7 +102,8 @@ class Publishing:
         listed = tuple(contracts)
         try:
             schema = generate(listed)
-            found = review.validate(bundle, schema)
+            # Beside the event loop: a megabyte of rules takes seconds, and calls are being decided meanwhile.
+            found = await asyncio.to_thread(review.validate, bundle, schema)
             if found:
                 findings = tuple({"file": each.file, "message": each.message} for each in found[:FINDINGS_MAX])
                 return Judged(stage="review", findings=findings, bundle=bundle)

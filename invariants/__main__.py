@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from invariants import auditing, proving
 from invariants.state import command as counters
+from invariants.texts import command as texts
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _Parser(prog="python -m invariants", description="Prove what a bundle promises, and check proofs again.")
     commands = parser.add_subparsers(required=True)
-    for part in (proving, auditing, counters):
+    for part in (proving, auditing, counters, texts):
         part.add(commands)
     chosen = parser.parse_args(arguments)
     return int(chosen.run(chosen))

@@ -23,6 +23,7 @@ TASKS: Mapping[str, str] = {
     "explain": "invariants.explanations.search",
     "score": "invariants.strength.scoring",
     "analyse": "invariants.analyses.inquiry",
+    "text": "invariants.texts.proving",
 }
 """Task -> the module whose `answers(job)` gives one JSON object after the other."""
 

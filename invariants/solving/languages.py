@@ -7,6 +7,7 @@ languages are often, though not always, equal values. `derivative` says what may
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
@@ -80,22 +81,33 @@ def ranges(pairs: Iterable[tuple[int, int]]) -> Ranges:
 
 def common(one: Ranges, other: Ranges) -> Ranges:
     """The characters of both sets."""
-    pairs = ((max(a, c), min(b, d)) for a, b in one for c, d in other)
-    return ranges((first, last) for first, last in pairs if first <= last)
+    found = []
+    at, beside = 0, 0
+    while at < len(one) and beside < len(other):
+        (first, last), (start, end) = one[at], other[beside]
+        if max(first, start) <= min(last, end):
+            found.append((max(first, start), min(last, end)))
+        if last < end:
+            at += 1
+        else:
+            beside += 1
+    return tuple(found)
 
 
 def without(one: Ranges, other: Ranges) -> Ranges:
     """The characters of the first set that are not in the second."""
+    gaps, start = [], 0
     for first, last in other:
-        left = ((a, min(b, first - 1)) for a, b in one)
-        right = ((max(a, last + 1), b) for a, b in one)
-        one = ranges((a, b) for a, b in (*left, *right) if a <= b)
-    return one
+        gaps.append((start, first - 1))
+        start = last + 1
+    gaps.append((start, 0x10FFFF))
+    return common(one, tuple((first, last) for first, last in gaps if first <= last))
 
 
 def holds(characters: Ranges, code: int) -> bool:
     """Whether a character is in a set."""
-    return any(first <= code <= last for first, last in characters)
+    place = bisect_right(characters, (code, 0x10FFFF))
+    return place > 0 and characters[place - 1][1] >= code
 
 
 def literal(text: str) -> Language:
@@ -127,9 +139,39 @@ def either(*options: Language) -> Language:
         return EVERYTHING
     if single:
         kept.add(Characters(single))
+    while len(kept) > 1 and (pair := _adjacent(kept)):
+        kept -= {*pair[:2]}
+        kept.add(pair[2])
     if not kept:
         return NOTHING
     return kept.pop() if len(kept) == 1 else Either(frozenset(kept))
+
+
+def _adjacent(options: Iterable[Language]) -> tuple[Language, Language, Language] | None:
+    """
+    Two options that differ in the bounds of one repetition, where those touch, and the option that is both.
+
+    Without it a search for `[0-9]{12,18}` has a state for every set of places at which the digits may have begun.
+    """
+    seen: dict[tuple[Language | int, ...], list[tuple[int, int | None, Language]]] = {}
+    for option in options:
+        parts = option.parts if isinstance(option, Sequence) else (option,)
+        for place, part in enumerate(parts):
+            if not isinstance(part, Repeat):
+                continue
+            key = (*parts[:place], place, part.language, *parts[place + 1 :])
+            for minimum, maximum, other in seen.get(key, ()):
+                if _touch(part.minimum, part.maximum, minimum) and _touch(minimum, maximum, part.minimum):
+                    most = None if part.maximum is None or maximum is None else max(part.maximum, maximum)
+                    joined = repeat(part.language, min(part.minimum, minimum), most)
+                    return option, other, sequence(*parts[:place], joined, *parts[place + 1 :])
+            seen.setdefault(key, []).append((part.minimum, part.maximum, option))
+    return None
+
+
+def _touch(minimum: int, maximum: int | None, other: int) -> bool:
+    """Whether bounds reach at least to just below another minimum."""
+    return maximum is None or other <= maximum + 1
 
 
 def both(*options: Language) -> Language:

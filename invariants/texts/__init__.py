@@ -1,0 +1,1 @@
+"""Texts: templates with typed slots, and patterns that no text of them may contain."""

@@ -131,7 +131,7 @@ def _robust(chosen: argparse.Namespace) -> int:
 
     document = sources.document(chosen.question)
     if isinstance(document, Mapping) and "lockgate_packet" in document:
-        document = packets.parse(document).payload["question"]
+        document = packets.parse(document).payload.get("question")
     question = replay.read(document)
     tools = tuple(each for each in sources.every_tool(chosen.tools) if each.name == question.action)[-1:]
     asked = job(sources.bundle(chosen.bundle).files, generate(tools), tools)

@@ -17,14 +17,14 @@ from typing import Any
 from invariants import jobs, obligations, packets
 from invariants.errors import InvariantError
 from invariants.packets import Packet
-from invariants.ranges import Sheet
+from invariants.ranges import Kind, Sheet
 from invariants.recheck import Outcome, Step
 from invariants.solving import cvc5_backend, z3_backend
 from invariants.sources import Source
 from policies.errors import PolicyFault
 from policies.schema import SchemaError
 from proofs import base64url, canonical, certificates, commitments, receipts
-from proofs.certificates import SignedCertificate
+from proofs.certificates import Key, SignedCertificate
 from proofs.errors import EvidenceError, VerificationError
 from proofs.keys import KeyRing
 from tool_registry.contracts import Contract
@@ -53,9 +53,9 @@ def settle(
 
 
 def _receipt(packet: Packet, keys: KeyRing | None) -> Step:
-    payload = canonical.encode(dict(packet.payload))
     seq = packet.entry.get("seq")
     try:
+        payload = canonical.encode(dict(packet.payload))
         if keys is not None:
             receipts.verify(dict(packet.receipt), keys, payload=payload)
             detail = f"entry {seq} is in the signed log and commits to this payload"
@@ -78,18 +78,30 @@ def _certificate(packet: Packet, signed: SignedCertificate | None, keys: KeyRing
     try:
         if keys is not None:
             certificates.verify(signed, keys)
+        certificates.require_proved(certificate)
     except VerificationError as error:
         return Step(name=name, outcome=Outcome.DIFFERS, detail=str(error))
     action = str(entry.get("tool"))
+    proved = {each.key for each in certificate.obligations}
     for is_good, cause in (
         (entry.get("certificate") == certificate.digest, "the entry names another certificate"),
         (entry.get("bundle") == certificate.bundle, "it is for another bundle than the entry names"),
         (certificate.tools.get(action) == entry.get("tool_digest"), "it is for another contract of the tool"),
-        (not certificate.unproved, "it does not prove every obligation"),
+        (_wanted(packet, action) <= proved, "it does not speak of every invariant of the call"),
     ):
         if not is_good:
             return Step(name=name, outcome=Outcome.DIFFERS, detail=cause)
     return Step(name=name, outcome=Outcome.CONFIRMED, detail=f"covers `{action}` under the bundle of the entry")
+
+
+def _wanted(packet: Packet, action: str) -> set[Key]:
+    """The universal obligations that the call rests on."""
+    question = packet.payload.get("question")
+    principal = question.get("principal") if isinstance(question, Mapping) else None
+    kind = str(principal.get("type")) if isinstance(principal, Mapping) else ""
+    claims = packet.ground["claims"] if packet.ground is not None else ()
+    named = {("invariant", subject, action, kind) for claim, subject, _ in claims if claim == Kind.INVARIANT}
+    return {*named, ("never_errs", "", action, kind)}
 
 
 def _written(packet: Packet, source: Source, contract: Contract) -> tuple[Sheet | None, Step]:
@@ -106,7 +118,7 @@ def _written(packet: Packet, source: Source, contract: Contract) -> tuple[Sheet 
     except (InvariantError, PolicyFault, SchemaError) as error:
         outcome = Outcome.UNKNOWN if packet.ground is None else Outcome.DIFFERS
         return None, Step(name=name, outcome=outcome, detail=f"none can be written: {error}")
-    if packet.ground is None or (packet.ground["digest"], packet.ground["text"]) != (sheet.digest, sheet.text):
+    if packet.ground is None or packet.ground != packets.ground(sheet):
         return sheet, Step(name=name, outcome=Outcome.DIFFERS, detail=f"written anew it is {sheet.digest}")
     return sheet, Step(name=name, outcome=Outcome.CONFIRMED, detail=sheet.digest)
 

@@ -17,7 +17,7 @@ from invariants.ranges import Recorded, Sheet
 from invariants.solving.smtlib import Script
 from policies import replay
 from policies.schema import generate
-from proofs import shapes
+from proofs import canonical, shapes
 from proofs.errors import Misshapen
 from tool_registry.contracts import Contract
 
@@ -49,22 +49,25 @@ def write(payload: Mapping[str, Any], entry: Mapping[str, Any], files: Mapping[s
 
     Raises `InvariantError`, `PolicyFault` or `SchemaError` where it cannot be written: a hidden member may not fit.
     """
-    question = replay.read(payload["question"])
+    question = replay.read(payload.get("question"))
     job = jobs.job(files, generate([contract]), [contract])
     return ranges.ground(job, question, recorded(payload, entry))
 
 
 def document(receipt: Any, payload: Mapping[str, Any], sheet: Sheet | None, absent: str = "") -> dict[str, Any]:
     """The packet as JSON members."""
-    ground = None
-    if sheet is not None:
-        ground = {
-            "digest": sheet.digest,
-            "encoder": obligations.ENCODER_VERSION,
-            "claims": [[each.kind.value, each.subject, each.wanted.value] for each in sheet.claims],
-            "text": sheet.text,
-        }
-    return {"lockgate_packet": FORM, "receipt": receipt, "payload": payload, "ground": ground, "absent": absent}
+    written = None if sheet is None else ground(sheet)
+    return {"lockgate_packet": FORM, "receipt": receipt, "payload": payload, "ground": written, "absent": absent}
+
+
+def ground(sheet: Sheet) -> dict[str, Any]:
+    """The obligation as JSON members."""
+    return {
+        "digest": sheet.digest,
+        "encoder": obligations.ENCODER_VERSION,
+        "claims": [[each.kind.value, each.subject, each.wanted.value] for each in sheet.claims],
+        "text": sheet.text,
+    }
 
 
 def recorded(payload: Mapping[str, Any], entry: Mapping[str, Any]) -> Recorded | None:
@@ -72,7 +75,7 @@ def recorded(payload: Mapping[str, Any], entry: Mapping[str, Any]) -> Recorded |
     if entry.get("reason") == "policy_error":
         return None
     try:
-        listed = [(each["engine"], each["effect"], each["id"]) for each in payload["decision"]["rules"]]
+        listed = {(each["engine"], each["effect"], each["id"]) for each in payload["decision"]["rules"]}
     except (KeyError, TypeError) as error:
         raise Unreadable("packet: a decision with its rules expected") from error
     permits = frozenset(name for engine, effect, name in listed if (engine, effect) == ("cedar", "permit"))
@@ -87,17 +90,19 @@ def parse(given: Any) -> Packet:
     members = shapes.members(given, required=required, form="packet")
     if type(members["lockgate_packet"]) is not int or members["lockgate_packet"] != FORM:
         raise Misshapen("version", f"packet: expected form {FORM}")
-    receipt, payload, ground = members["receipt"], members["payload"], members["ground"]
+    receipt, payload, beside = members["receipt"], members["payload"], members["ground"]
     if not isinstance(receipt, Mapping) or not isinstance(receipt.get("entry"), Mapping):
         raise Misshapen("form", "packet: member `receipt`: expected a receipt")
-    if not isinstance(payload, Mapping) or not isinstance(members["absent"], str):
-        raise Misshapen("form", "packet: expected `payload` as an object and `absent` as text")
-    if ground is not None:
-        ground = shapes.members(ground, required={"digest", "encoder", "claims", "text"}, form="ground")
-        shapes.text(ground, "digest", shapes.DIGEST)
-        shapes.text(ground, "encoder", shapes.LABEL)
-        _require_claims(ground["claims"], ground["text"])
-    return Packet(receipt=receipt, payload=payload, ground=ground, absent=members["absent"])
+    if not isinstance(payload, Mapping):
+        raise Misshapen("form", "packet: member `payload`: expected an object")
+    if not isinstance(members["absent"], str) or (members["absent"] == "") is (beside is None):
+        raise Misshapen("member", "member `absent`: expected a reason exactly where there is no obligation")
+    if beside is not None:
+        beside = shapes.members(beside, required={"digest", "encoder", "claims", "text"}, form="ground")
+        shapes.text(beside, "digest", shapes.DIGEST)
+        encoder = shapes.text(beside, "encoder", shapes.LABEL)
+        _require_claims(beside["claims"], encoder, beside["text"])
+    return Packet(receipt=receipt, payload=payload, ground=beside, absent=members["absent"])
 
 
 def script_of(text: str, count: int) -> Script:
@@ -109,7 +114,7 @@ def script_of(text: str, count: int) -> Script:
     return replace(script, text=text.removesuffix(asked))
 
 
-def _require_claims(claims: Any, text: Any) -> None:
+def _require_claims(claims: Any, encoder: str, text: Any) -> None:
     if not isinstance(text, str) or len(text) > _TEXT_BYTES_MAX or not text.isascii():
         raise Misshapen("member", f"member `text`: expected at most {_TEXT_BYTES_MAX} characters of ASCII")
     is_listed = isinstance(claims, list) and len(claims) <= _CLAIMS_MAX
@@ -118,3 +123,8 @@ def _require_claims(claims: Any, text: Any) -> None:
     ):
         raise Misshapen("member", "member `claims`: expected kind, subject and wanted answer of each")
     script_of(text, len(claims))
+    head, _, _ = text.partition("\n")
+    # What stands beside the text is for readers; the text says it too, and its digest covers it.
+    table = canonical.parse(head.removeprefix("; ").encode())
+    if not isinstance(table, dict) or (table.get("claims"), table.get("encoder")) != (claims, encoder):
+        raise Misshapen("member", "member `claims`: expected those of the text, by its encoder")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from functools import cached_property
@@ -114,6 +115,16 @@ class Sheet:
         return f"sha256:{sha256(self.text.encode()).hexdigest()}"
 
 
+@contextmanager
+def _in_the_characters_of_solvers() -> Iterator[None]:
+    """Raises `Unsupported` for rules and a question that have more characters than solvers have places for."""
+    try:
+        yield
+    except BeyondSolvers as error:
+        raise Unsupported("string_beyond_solvers", "question or rules") from error
+
+
+@_in_the_characters_of_solvers()
 def ground(job: Job, question: Question, recorded: Recorded | None = None) -> Sheet:
     """
     What has to be shown of this very call, and, where it is `recorded`, of what was decided about it.
@@ -134,6 +145,7 @@ def ground(job: Job, question: Question, recorded: Recorded | None = None) -> Sh
     return Sheet(requests=requests, claims=tuple(claims), given=(*axioms, *facts))
 
 
+@_in_the_characters_of_solvers()
 def robust(job: Job, question: Question, intervals: Mapping[str, Interval]) -> Sheet:
     """
     What has to be shown so that the call stays permitted, and violates nothing, wherever in `intervals` its facts lie.
@@ -235,10 +247,7 @@ def _facts(
     universe = requests.universe
     general = _general(schema, requests.action)
     data = Ground(universe, tool_requests.request(question), tool_requests.store(question, general))
-    try:
-        facts = data.facts(tuple(roots))
-    except BeyondSolvers as error:
-        raise Unsupported("string_beyond_solvers", "question") from error
+    facts = data.facts(tuple(roots))
     known = {each.number: each.path for each in universe.unknowns}
     return tuple(fact for fact in facts if not any(known[each.payload or 0] in free for each in _about(fact)))
 

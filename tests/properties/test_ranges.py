@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invariants import jobs, margins, ranges
-from invariants.errors import Unreadable
+from invariants.errors import Unreadable, Unsupported
 from invariants.jobs import Job
 from invariants.ranges import Kind, Recorded, Sheet
 from invariants.reports import Verdict as Found
@@ -151,6 +151,32 @@ def test_question_that_does_not_fit_has_no_obligation(member: tuple[str, Any]) -
 
     with pytest.raises(Unreadable, match=member[0]):
         ranges.ground(base(), other)
+
+
+@pytest.mark.parametrize("text", ["\U0001f600 \U00030000 \ud7ff", 'a"b\\u{41}\n(check-sat)', "x" * 60_000])
+def test_any_text_of_a_call_is_a_literal(text: str) -> None:
+    """
+    Quotes, escapes, line feeds, characters that solvers lack: the claims about the call hold all the same.
+    """
+    asked_ = refund(100)
+    arguments = {**asked_.context["arguments"], "order_id": text}
+    other = replace(
+        asked_, resource=replace(asked_.resource, id=text), context={**asked_.context, "arguments": arguments}
+    )
+
+    assert failing(ranges.ground(base(), other, recorded(engine().decide(other)))) == set()
+
+
+def test_more_characters_than_solvers_know_are_refused_by_name() -> None:
+    """
+    There is no exact obligation, and so none; the reason is one of the documented ones.
+    """
+    text = "".join(map(chr, range(0x30000, 0x30000 + 3_000)))
+    asked_ = refund(100)
+    arguments = {**asked_.context["arguments"], "order_id": text}
+
+    with pytest.raises(Unsupported, match="string_beyond_solvers"):
+        ranges.ground(base(), replace(asked_, context={**asked_.context, "arguments": arguments}))
 
 
 @settings(max_examples=60, deadline=None)

@@ -29,7 +29,7 @@ from policies.questions import Question
 from policies.replay import read
 
 _LET_THROUGH = (Verdict.DEAD_RULE, Verdict.CASES, Verdict.EQUIVALENT, Verdict.SURVIVOR)
-_TOGETHER_MAX = 24
+_TOGETHER_MAX = 64
 _DRAWN = 1500  # Questions drawn for each type of request; some third of them violate an invariant.
 # Of those, how many are asked about one mutant: such as nothing but the mutated rule stands against, and others.
 _SHARP_MAX, _OTHERS_MAX = 60, 15

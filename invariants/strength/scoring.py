@@ -47,7 +47,7 @@ Progress = Callable[[int, int], None]
 """Types of request done, and in all."""
 
 _NICENESS = 10  # Nobody waits for a score; calls and proofs go first.
-_TOGETHER_MAX = 24  # Mutants in one text: each costs every other a little, and a solver of its own costs more.
+_TOGETHER_MAX = 64  # Mutants in one text: each costs every other a little, and a solver of its own costs more.
 
 
 def score(job: Job, cases: Sequence[Asked], progress: Progress | None = None, share: Share | None = None) -> Score:

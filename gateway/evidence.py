@@ -39,6 +39,8 @@ class Evidence:
         self._records = records
         self._desk = desk
         self._policies = policies
+        # Beside calls and not instead of them: one obligation is written at a time.
+        self._turn = asyncio.Semaphore(1)
 
     async def bundle(self, tenant: str, digest: str) -> bytes:
         """A bundle of the tenant's or of `system`, as it was uploaded."""
@@ -86,7 +88,8 @@ class Evidence:
         if contract is not None and raw is not None:
             try:
                 files = bundle_form.parse(raw).files
-                sheet = await asyncio.to_thread(packets.write, payload, entry, files, contract)
+                async with self._turn:
+                    sheet = await asyncio.to_thread(packets.write, payload, entry, files, contract)
                 absent = ""
             except (InvariantError, PolicyFault, SchemaError) as error:
                 # A member that the log hides behind a token may not fit its type: then the question is not the call's.

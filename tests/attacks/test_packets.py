@@ -11,15 +11,20 @@ from typing import Any
 
 import pytest
 
+from gateway.redaction import Redactor
 from invariants import auditing, packet_checks, packets, ranges
 from invariants.__main__ import main
+from invariants.errors import Unreadable
 from invariants.recheck import Outcome
 from invariants.sources import Source
+from policies import replay
+from policies.questions import Question
 from proofs import canonical
 from proofs.errors import EvidenceError
 from tests.world import evidence
 from tests.world.bundles import bundle, contracts, refund
 from tests.world.evidence import KEYS
+from tool_registry.contracts import Label, ToolDigest
 
 RULES = {"agent-registered": "permit"}
 OTHER = "sha256:" + "0" * 64
@@ -233,6 +238,40 @@ def test_packet_without_obligation_confirms_nothing() -> None:
 
     assert settled(document, is_whole=False)["claims"] is Outcome.UNKNOWN
     assert settled(document)["obligation"] is Outcome.DIFFERS
+
+
+def hidden(*names: str) -> Question:
+    """The refund as the log shows it where these arguments are personal."""
+    contract = contracts()["issue_refund"]
+    fields = tuple(replace(each, label=Label.PERSONAL) if each.name in names else each for each in contract.arguments)
+    shown = Redactor(b"key").packet(
+        replace(contract, arguments=fields, digest=ToolDigest(OTHER)),
+        {"question": refund(1_250).document()},
+        tenant="acme",
+    )
+    return replay.read(shown["question"])
+
+
+def test_hidden_names_leave_the_claims_as_they_are() -> None:
+    """
+    A token stands for a name wherever the name stood, so what the rules compare comes out as it did.
+    """
+    asked = hidden("order_id")
+
+    found = settled(evidence.packet(asked, RULES), is_whole=False)
+
+    assert str(asked.resource.id).startswith("tok_")
+    assert {found[name] for name in ("possible", "covered", "decided", "invariant refund-cap")} == {Outcome.CONFIRMED}
+
+
+def test_hidden_number_leaves_no_obligation() -> None:
+    """
+    A token is no number: there is nothing exact to be shown of the question, and nothing is.
+    """
+    payload = {"question": hidden("amount_cents").document(), "decision": {"rules": []}}
+
+    with pytest.raises(Unreadable, match="amount_cents"):
+        packets.write(payload, {}, bundle().files, contracts()["issue_refund"])
 
 
 def test_command_settles_a_packet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

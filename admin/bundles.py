@@ -60,6 +60,8 @@ def check(
     else:
         display.sentence(report.headline)
         display.table(("step", "status", "detail"), report.rows())
+    if report.code is Found.BAD_INPUT:
+        display.next_step("mend what validation found, or say --tools with the tools it is written for")
     return report.code
 
 

@@ -125,7 +125,7 @@ def require_fitting(candidate: Candidate) -> None:
     try:
         cedar.parse(candidate.bundle.policies)
         found = [f"policies.cedar: {each}" for each in cedar.problems(candidate.bundle.policies, schema)]
-        if not found and candidate.bundle.invariants.strip():
+        if not found:
             statements.read(candidate.bundle.invariants, schema.typed)
             found = [f"invariants.cedar: {each}" for each in cedar.problems(candidate.bundle.invariants, schema)]
     except PolicyFault as fault:

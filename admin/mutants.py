@@ -68,9 +68,8 @@ def _require_good(candidate: Candidate) -> None:
     report = proving.proof(candidate)
     code = proving.verdict(report)
     if code is not Found.YES:
-        first = proving.asked(report.failures[0])
         raise CommandError(
-            f"`{candidate.name}` is not proved ({first}), so mistakes in it mean nothing yet",
+            f"`{candidate.name}` is not proved ({proving.headline(report)}), so mistakes in it mean nothing yet",
             "`lockgate bundle prove` shows what is wrong",
             code=code,
         )
@@ -138,7 +137,7 @@ def _survivor(judgement: Judgement) -> Iterator[tuple[str, str]]:
 def _tell_written(score: Score, written: tuple[str, ...], *, is_asked: bool) -> None:
     if is_asked:
         display.sentence("")
-        display.pairs([("written", f"{len(written)} cases"), *(("", name) for name in written)])
+        display.pairs([("written", f"{len(written)} in {case_files.FILE}"), *(("", name) for name in written)])
         if written:
             display.next_step("read each, and give it a name that says why: the mistake may be the better rule")
     elif score.with_verdict(Verdict.SURVIVOR):

@@ -16,6 +16,7 @@ from admin import candidates, case_files, display, questions, solving
 from admin.candidates import Candidate, Place, Tools
 from admin.errors import CommandError, Found
 from admin.options import AsJson, offline
+from invariants import statements
 from invariants.errors import InvariantError
 from invariants.reports import Finding, ProofReport, Verdict
 from invariants.supervisor import Prover
@@ -31,6 +32,7 @@ _KINDS = {
     "never_errs": "no forbid errs",
     "lives": "every rule can be satisfied",
 }
+_CLOSED = "nothing_permitted"
 _FOUND = {Found.YES: "proved", Found.NO: "refuted", Found.UNKNOWN: "unknown"}
 
 
@@ -59,7 +61,7 @@ def prove(
             {"verdict": _FOUND[code], "bundle": candidate.bundle.digest, "kept": list(kept), **report.document()}
         )
     else:
-        _show(report, code)
+        _show(report)
         _tell_kept(candidate, report, kept, is_asked=keep)
     return code
 
@@ -67,10 +69,10 @@ def prove(
 def proof(candidate: Candidate) -> ProofReport:
     """Prove a bundle. Raises `CommandError` where there is nothing that could be proved."""
     candidates.require_fitting(candidate)
-    if not candidate.bundle.invariants.strip():
+    if not statements.read(candidate.bundle.invariants, candidate.tools.schema.typed):
         raise CommandError(
             f"`{candidate.name}` has no invariant: there is nothing to prove",
-            "docs/invariants.md shows how to write one",
+            "docs/tutorial/invariant.md shows how to write one",
         )
     with display.working("proving every invariant over every permitted request") as say:
 
@@ -85,11 +87,27 @@ def proof(candidate: Candidate) -> ProofReport:
 
 
 def verdict(report: ProofReport) -> Found:
-    """The exit code of a report."""
+    """The exit code of a report. Where nothing at all is permitted, everything holds, and nothing is shown."""
+    if not is_inhabited(report):
+        return Found.NO
     if report.is_proved:
         return Found.YES
     only_unknown = report.failures and all(each.verdict is Verdict.UNKNOWN for each in report.failures)
     return Found.UNKNOWN if only_unknown else Found.NO
+
+
+def is_inhabited(report: ProofReport) -> bool:
+    """Whether some request is permitted, or nobody knows."""
+    premises = [each for each in report.findings if each.kind == "premise"]
+    return any(each.reason != _CLOSED for each in premises)
+
+
+def headline(report: ProofReport) -> str:
+    """The verdict and the counts."""
+    counts = Counter(each.verdict.value for each in report.findings)
+    listed = ", ".join(f"{counts[each.value]} {each.value}" for each in Verdict if counts[each.value])
+    word = _FOUND[verdict(report)].upper() if is_inhabited(report) else "VACUOUS, no request at all is permitted"
+    return f"{word}: of {len(report.findings)} questions {listed}, by {report.solver_names}"
 
 
 def counter_examples(report: ProofReport) -> Iterator[dict[str, Any]]:
@@ -122,10 +140,8 @@ def detail(finding: Finding) -> Iterator[tuple[str, str]]:
         yield from questions.rows(finding.counter_example)
 
 
-def _show(report: ProofReport, code: Found) -> None:
-    counts = Counter(each.verdict.value for each in report.findings)
-    listed = ", ".join(f"{counts[each.value]} {each.value}" for each in Verdict if counts[each.value])
-    display.sentence(f"{_FOUND[code].upper()}: of {len(report.findings)} questions {listed}, by {report.solver_names}")
+def _show(report: ProofReport) -> None:
+    display.sentence(headline(report))
     display.table(("claim", "verdict", "holds", "over", "sentence"), _rows(report.findings))
     for each in report.failures:
         display.sentence("")
@@ -144,11 +160,13 @@ def _rows(findings: Iterable[Finding]) -> Iterator[tuple[Any, ...]]:
     for each in findings:
         by_subject.setdefault(each.invariant or _KINDS.get(each.kind, each.kind), []).append(each)
     for subject, group in by_subject.items():
-        held = sum(each.verdict is Verdict.PROVED for each in group)
+        closed = sum(each.reason == _CLOSED for each in group) if group[0].kind == "premise" else 0
+        held = sum(each.verdict is Verdict.PROVED for each in group) - closed
         said = {each.verdict for each in group}
         worst = next(each for each in _WORST_FIRST if each in said)
         over = "rules" if group[0].rule else "types of request"
-        yield subject, worst.value, f"{held} of {len(group)}", over, group[0].sentence
+        sentence = f"Of the other {closed} no rule permits any." if closed else group[0].sentence
+        yield subject, worst.value, f"{held} of {len(group)}", over, sentence
 
 
 _WORST_FIRST = (Verdict.ENCODING_BUG, Verdict.REFUTED, Verdict.VACUOUS, Verdict.UNKNOWN, Verdict.PROVED)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from admin import display, proving, remarks
 from admin.candidates import Candidate
-from admin.errors import CommandError
+from admin.errors import CommandError, Found
 from admin.steps import Report, Status, Step
 from invariants.reports import Finding, ProofReport, Verdict
 from policies import cases, review
@@ -59,10 +59,10 @@ def _proof(candidate: Candidate) -> Iterator[Step]:
         return
     for failure in report.failures:
         yield _failure(failure)
-    status = Status.OK if report.is_proved else Status.BAD
-    if report.failures and all(each.verdict is Verdict.UNKNOWN for each in report.failures):
-        status = Status.UNKNOWN
-    yield Step(name="proof", status=status, details=(_summary(report),))
+    yield Step(name="proof", status=_STATUS[proving.verdict(report)], details=(_summary(report),))
+
+
+_STATUS = {Found.YES: Status.OK, Found.NO: Status.BAD, Found.UNKNOWN: Status.UNKNOWN}
 
 
 def _failure(finding: Finding) -> Step:
@@ -79,4 +79,5 @@ def _failure(finding: Finding) -> Step:
 
 def _summary(report: ProofReport) -> str:
     proved = len(report.findings) - len(report.failures)
-    return f"{proved} of {len(report.findings)} proved by {report.solver_names}"
+    empty = "" if proving.is_inhabited(report) else "; but no request at all is permitted"
+    return f"{proved} of {len(report.findings)} proved by {report.solver_names}{empty}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -280,6 +281,20 @@ def test_tools_that_tear_a_counter_are_told(tmp_path: Path, capsys: pytest.Captu
 
     assert code == 2
     assert capsys.readouterr().out.count("no obligation: unknown (ceilings_differ)") == 2
+
+
+def test_the_plan_of_the_page_gives_what_the_page_shows(run: Run) -> None:
+    """
+    The example of docs/counters.md is a plan, and its output is the one printed there.
+    """
+    page = (Path(__file__).resolve().parents[2] / "docs" / "counters.md").read_text()
+    (document,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (printed,) = re.findall(r"python -m invariants plan plan.json\n…\n(.*?)```", page, re.DOTALL)
+
+    code, shown, _ = run(document.encode())
+
+    assert code == 1
+    assert shown.endswith(printed)
 
 
 def test_a_plan_is_read_over_registered_tools_alone() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import assert_never
 
 Ranges = tuple[tuple[int, int], ...]
@@ -221,6 +222,8 @@ def has_empty(language: Language) -> bool:
             assert_never(language)
 
 
+# Most of a state is a part of the state before, and what a search looks for is a part of every one.
+@lru_cache(maxsize=65_536)
 def derivative(language: Language, code: int) -> Language:
     """What may follow that first character."""
     match language:

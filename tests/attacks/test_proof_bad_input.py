@@ -28,6 +28,7 @@ from policies.cedar import Engine
 from policies.errors import PolicyFault
 from policies.schema import generate
 from tests.attacks.bundle_edits import INVARIANTS, POLICIES, REFUND, about_invariants, question, rule
+from tests.properties import meanings
 from tool_registry.contracts import Contract
 
 ANYBODY = '@id("anybody") @hint("Ask.") permit (principal, action == Action::"issue_refund", resource);\n'
@@ -144,6 +145,33 @@ def test_ten_thousand_entities_hide_nothing(target: str) -> None:
 
     assert not report.is_proved
     assert verdicts(report)["refund-cap"] <= {Verdict.REFUTED, Verdict.UNKNOWN}
+
+
+@pytest.mark.parametrize("condition", ['principal in Group::"g7"', "principal.friends.containsAny(resource.friends)"])
+def test_ten_thousand_entities_around_one_request_change_nothing(condition: str) -> None:
+    """
+    One request in a store of 10,000 entities: the solver finds the engine's answer possible, and no other.
+    """
+    schema = """entity Group; entity User in [Group] = { friends: Set<User> };
+action look appliesTo { principal: User, resource: User };"""
+    users = [{"type": "User", "id": f"u{number}"} for number in range(10_000)]
+    documents = [
+        {
+            "uid": user,
+            "attrs": {"friends": [{"__entity": users[(number * 7 + 1) % 100]}]},
+            "parents": [{"type": "Group", "id": f"g{number % 50}"}],
+        }
+        for number, user in enumerate(users)
+    ]
+    asked = {"principal": users[7], "action": {"type": "Action", "id": "look"}, "resource": users[107], "context": {}}
+    text = f"permit (principal, action, resource) when {{ {condition} }};"
+
+    situation = meanings.situation(schema, text, documents, asked)
+    answer = meanings.by_closures(situation)
+
+    assert answer.satisfied
+    assert meanings.decided(situation, answer) == meanings.by_engine(situation)
+    assert meanings.is_only_answer(situation, answer)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from admin import display, writing
-from admin.connection import ask
+from admin.connection import ask, stream
 from admin.errors import CommandError, Found
 from admin.identities import Session
 from invariants import jobs, statements
@@ -27,6 +27,7 @@ from policies.errors import PolicyFault
 from policies.schema import CedarSchema, SchemaError, generate
 from proofs import canonical
 from proofs.errors import EvidenceError
+from tool_registry import declarations
 from tool_registry.contracts import Contract
 from tool_registry.documents import DeclarationError
 from tool_registry.registry import CATALOGUE, load_catalogue
@@ -83,6 +84,20 @@ def toolbox(folder: Path = CATALOGUE) -> Toolbox:
         ) from error
 
 
+def registered(session: Session) -> Toolbox:
+    """The tools of the gateway: those of the catalogue, and what was registered there while it ran."""
+    known: dict[str, Contract] = {contract.digest: contract for contract in load_catalogue().contracts.values()}
+    listed = display.require(ask(session, "GET", "/v1/tools")).get("tools") or ()
+    contracts: list[Contract] = []
+    for each in listed:
+        digest, name = str(each.get("digest")), str(each.get("name"))
+        contracts.append(known.get(digest) or _declared(session, name, digest))
+    try:
+        return Toolbox(contracts=tuple(contracts), schema=generate(contracts))
+    except SchemaError as error:
+        raise _bad(f"the gateway's tools cannot be used: {error}", "say --tools with its tools") from error
+
+
 def read(place: Path, tools: Toolbox) -> Candidate:
     """Read a bundle file or a folder of rules. Raises `CommandError` for whatever is no bundle."""
     if place.is_dir():
@@ -134,6 +149,19 @@ def require_fitting(candidate: Candidate) -> None:
         found = [f"invariants.cedar: {fault}"]
     if found:
         raise _misfit(candidate, found)
+
+
+def _declared(session: Session, name: str, digest: str) -> Contract:
+    try:
+        found = declarations.parse_registered(b"".join(stream(session, f"/v1/declarations/{digest}")))
+    except (CommandError, DeclarationError) as error:
+        raise _bad(
+            f"the gateway's tool `{name}` is neither of this release nor declared there: {error}",
+            "say --tools with the gateway's tools",
+        ) from error
+    if found.digest != digest:
+        raise _bad(f"the gateway gave tool {found.digest} for {digest}", "`lockgate doctor` checks")
+    return found
 
 
 def _misfit(candidate: Candidate, found: list[str]) -> CommandError:

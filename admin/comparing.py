@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from admin import candidates, display, questions, solving
-from admin.candidates import Candidate, Tools
+from admin.candidates import Candidate, Toolbox
 from admin.errors import CommandError, Found
 from admin.options import Asked, remote
 from invariants.analyses.asking import Inquiry, ask
@@ -76,13 +76,15 @@ def diff(
     asked: Asked,
     old: Old,
     new: New,
-    tools: Tools = CATALOGUE,
+    tools: Annotated[
+        Path | None, typer.Option(help="Folder of tool declarations.", show_default="the catalogue, or the gateway's")
+    ] = None,
     old_tools: Annotated[
         Path | None, typer.Option(help="Tools of OLD, where they are others.", show_default="those of --tools")
     ] = None,
 ) -> Found:
     """What NEW permits that OLD does not, and the other way round: over every request, not text against text."""
-    after = candidates.toolbox(tools)
+    after = _tools(asked, tools, old, new)
     before = candidates.toolbox(old_tools) if old_tools else after
     found = _compare(_side(asked, old, before), _side(asked, new, after))
     if asked.as_json:
@@ -92,9 +94,19 @@ def diff(
     return found.code
 
 
-def _side(asked: Asked, place: Path, tools: candidates.Toolbox) -> Candidate:
-    is_active = str(place) == candidates.ACTIVE
-    side = candidates.in_force(asked.session(), tools) if is_active else candidates.read(place, tools)
+def _tools(asked: Asked, folder: Path | None, *sides: Path) -> Toolbox:
+    """Those that the reader says; else what decides at the gateway is held against what would decide there."""
+    if folder is None and any(map(_is_active, sides)):
+        return candidates.registered(asked.session())
+    return candidates.toolbox(folder or CATALOGUE)
+
+
+def _is_active(place: Path) -> bool:
+    return str(place) == candidates.ACTIVE
+
+
+def _side(asked: Asked, place: Path, tools: Toolbox) -> Candidate:
+    side = candidates.in_force(asked.session(), tools) if _is_active(place) else candidates.read(place, tools)
     candidates.require_fitting(side)
     return side
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -91,6 +92,29 @@ def test_a_refund_is_parked_signed_and_executed_once(lockgate: Lockgate, world: 
     assert [entry["kind"] for entry in told["entries"]][:4] == ["PARKED", "APPROVED", "INTENT", "OUTCOME"]
     effects = [json.loads(line)["effect_id"] for line in world.business.journal.read_text().splitlines()]
     assert effects.count(parked["call"]) == 1
+
+
+def test_the_bundle_in_force_is_held_against_a_stricter_folder(lockgate: Lockgate, tmp_path: Path) -> None:
+    """
+    `active` is the bundle that decides at the gateway, over the gateway's own tools; a guard more shows what it takes.
+    """
+    folder = Path(shutil.copytree(ROOT / "policies" / "base", tmp_path / "rules"))
+    with (folder / "policies.cedar").open("a") as policies:
+        policies.write(
+            '@id("no-flags-on-production")\n@hint("Flags are toggled in dev.")\n'
+            'forbid (principal is Person, action == Action::"toggle_feature_flag", resource)\n'
+            'when { context.environment == "prod" };\n'
+        )
+
+    same = lockgate.run("bundle", "diff", "active", str(ROOT / "policies" / "base"), who="role:security")
+    other = lockgate.run("bundle", "diff", "active", str(folder), who="role:security", code=Found.NO)
+    nobody = lockgate.run("bundle", "diff", "active", str(folder), who="role:finance", code=Found.BAD_INPUT)
+
+    assert (same["verdict"], other["verdict"], nobody["reason"]) == ("equivalent", "different", "role_missing")
+    (told,) = [each for each in other["results"] if each["verdict"] != "equivalent"]
+    assert (told["action"], told["principal"], told["verdict"]) == ("toggle_feature_flag", "Person", "less_permissive")
+    (witness,) = told["witnesses"]
+    assert (witness["shows"], witness["question"]["context"]["environment"]) == ("newly_refused", "prod")
 
 
 def test_a_parked_call_is_rejected_with_words_or_withdrawn(lockgate: Lockgate) -> None:

@@ -1,7 +1,7 @@
 """That no text of a template contains a banned pattern: each template against each pattern, by two solvers.
 
-Z3 is asked of the regular expressions themselves. Cvc5 gets lost in those, and is asked of the walk through the same
-two languages, as whole numbers. Both have to say no; a text that is found is replayed by the real engine before it is
+Z3 is asked of the regular expressions themselves. Cvc5 gets lost in those, and is asked of a traversal of the same two
+languages, as whole numbers. Both have to say no; a text that is found is replayed by the real engine before it is
 shown. Whatever gives up, or does not agree, is no yes.
 """
 
@@ -16,13 +16,13 @@ from invariants.solving import cvc5_backend, languages, smtlib, z3_backend
 from invariants.solving.answers import Verdict as Answer
 from invariants.solving.languages import Language
 from invariants.solving.terms import Sort, Term, Terms
-from invariants.texts import alphabets, contexts, slots, templates, walks
+from invariants.texts import alphabets, contexts, slots, templates, traversals
 from invariants.texts.alphabets import Alphabet, TooManyBlocks
 from invariants.texts.dialects import Mode
 from invariants.texts.documents import Banned, Texts
 from invariants.texts.findings import RESOURCES, Example, TextFinding, TextJob
 from invariants.texts.templates import Template
-from invariants.texts.walks import Machine, TooManyStates, Walk
+from invariants.texts.traversals import Machine, TooManyStates, Traversal
 from proofs import canonical
 
 
@@ -54,8 +54,8 @@ class _Obligation:
         found = contexts.found(self.banned.pattern, self.mode)
         try:
             alphabet = alphabets.of((texts, found))
-            walk = walks.walk(texts, found, alphabet)
-            if not walk.living:
+            traversal = traversals.traverse(texts, found, alphabet)
+            if not traversal.living:
                 return self.finding(Verdict.VACUOUS, "no_text")
             if not Machine.of(found, alphabet).living():
                 return self.finding(Verdict.VACUOUS, "matches_nothing")
@@ -63,15 +63,15 @@ class _Obligation:
             return self.finding(Verdict.UNKNOWN, "too_many_states")
         except TooManyBlocks:
             return self.finding(Verdict.UNKNOWN, "too_many_characters")
-        if walk.text is not None:
-            return self._refuted(alphabet, texts, found, walk.text)
-        return self._proved(alphabet, texts, found, walk)
+        if traversal.text is not None:
+            return self._refuted(alphabet, texts, found, traversal.text)
+        return self._proved(alphabet, texts, found, traversal)
 
-    def _proved(self, alphabet: Alphabet, texts: Language, found: Language, walk: Walk) -> TextFinding:
+    def _proved(self, alphabet: Alphabet, texts: Language, found: Language, traversal: Traversal) -> TextFinding:
         terms = Terms()
         asked = _asked(terms, alphabet, texts, found)
         first = z3_backend.Solver(asked, self.resources).check()
-        steps = walks.questions(walk, Terms())
+        steps = traversals.questions(traversal, Terms())
         second = _all(cvc5_backend.settle_goals(steps))
         digests = tuple(canonical.digest(script.encode()) for script in (smtlib.script(asked), steps.questions()))
         told = {"z3": first.value, "cvc5": second.value}

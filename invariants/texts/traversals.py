@@ -1,6 +1,6 @@
-"""Walks through a text, character by character: the second way to see that no text has two things at once.
+"""Two languages gone through together, character by character: the second way to see that no text is in both.
 
-A language is walked by its derivatives: a finite number of states, one step for each block of characters. The pairs of
+A language is a finite number of states, its derivatives, with one step for each block of characters. The pairs of
 states that some text leads to are found here; that no step leaves them, and that none of them ends in both languages,
 is a question of whole numbers for the second solver. A text that does end in both is the shortest there is.
 """
@@ -22,7 +22,7 @@ PAIRS_MAX = 60_000
 
 
 class TooManyStates(Exception):
-    """The walk is longer than a proof is worth."""
+    """There are more than a proof is worth."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class Traversal:
     """Every pair of states that a text of the first language leads to."""
 
     first: Machine
@@ -91,8 +91,8 @@ class Walk:
     """The shortest of both languages, or None."""
 
 
-def walk(first: Language, second: Language, alphabet: Alphabet) -> Walk:
-    """Walk through all texts of the first language, watching the second. Raises `TooManyStates`."""
+def traverse(first: Language, second: Language, alphabet: Alphabet) -> Traversal:
+    """Go through all texts of the first language, watching the second. Raises `TooManyStates`."""
     machines = Machine.of(first, alphabet), Machine.of(second, alphabet)
     living = machines[0].living()
     start = (0, 0)
@@ -103,7 +103,7 @@ def walk(first: Language, second: Language, alphabet: Alphabet) -> Walk:
         pair = waiting.popleft()
         if machines[0].ends(pair[0]) and machines[1].ends(pair[1]):
             text = "".join(reversed(list(_back(pair, before))))
-            return Walk(first=machines[0], second=machines[1], living=living, pairs=frozenset(seen), text=text)
+            return Traversal(first=machines[0], second=machines[1], living=living, pairs=frozenset(seen), text=text)
         followings = zip(alphabet.members, machines[0].steps(pair[0]), machines[1].steps(pair[1]), strict=True)
         for member, *following in followings:
             fresh = (following[0], following[1])
@@ -113,7 +113,7 @@ def walk(first: Language, second: Language, alphabet: Alphabet) -> Walk:
                 before[fresh] = (pair, member)
                 seen.add(fresh)
                 waiting.append(fresh)
-    return Walk(first=machines[0], second=machines[1], living=living, pairs=frozenset(seen), text=None)
+    return Traversal(first=machines[0], second=machines[1], living=living, pairs=frozenset(seen), text=None)
 
 
 def _back(pair: tuple[int, int], before: dict[tuple[int, int], tuple[tuple[int, int], int]]) -> Iterator[str]:
@@ -122,9 +122,9 @@ def _back(pair: tuple[int, int], before: dict[tuple[int, int], tuple[tuple[int, 
         yield chr(member)
 
 
-def questions(found: Walk, terms: Terms) -> Script:
+def questions(found: Traversal, terms: Terms) -> Script:
     """
-    Whether a step leaves the pairs of a walk, or one of them ends in both languages: each goal is impossible if not.
+    Whether a step leaves the pairs, or one of them ends in both languages: each goal is impossible if not.
 
     A goal for each first state; the second state and the block are unknown whole numbers, and steps are written out as
     choices. That a text which leaves the living states is none of the first language is plain from how they are found.

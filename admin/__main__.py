@@ -9,7 +9,7 @@ from admin import audit, bundles, calls, doctor, explaining, kills, processes, t
 app = typer.Typer(
     name="lockgate",
     help="Lockgate from the command line. Exit codes: 0 done, 1 a definite no, 2 usage, 3 could not find out, "
-    "4 parked, 5 in doubt. `make dev` starts a gateway to try it on.",
+    "4 parked, 5 in doubt; of commands that ask a solver 2 unknown, 3 bad input. `make dev` starts a gateway to try.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -164,7 +164,7 @@ def _rows(findings: Iterable[Finding]) -> Iterator[tuple[Any, ...]]:
         held = sum(each.verdict is Verdict.PROVED for each in group) - closed
         said = {each.verdict for each in group}
         worst = next(each for each in _WORST_FIRST if each in said)
-        over = "rules" if group[0].rule else "types of request"
+        over = "rules" if group[0].rule else "types"
         sentence = f"Of the other {closed} no rule permits any." if closed else group[0].sentence
         yield subject, worst.value, f"{held} of {len(group)}", over, sentence
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from admin import display
+from admin import display, questions
 from admin.connection import ask
 from admin.errors import CommandError, Exit
 from admin.identities import Session
@@ -48,5 +48,13 @@ def _show_findings(document: Mapping[str, Any], *, as_json: bool) -> None:
     rows = []
     for finding in document["findings"]:
         where = finding.get("invariant") or finding.get("case") or finding.get("rule") or finding.get("file")
-        rows.append((where, finding.get("message"), finding.get("sentence"), finding.get("would_allow")))
-    display.table(("where", "what", "sentence", "would allow"), rows)
+        rows.append((where, finding.get("message"), finding.get("sentence"), _call(finding)))
+    display.table(("where", "what", "sentence", "the call"), rows)
+
+
+def _call(finding: Mapping[str, Any]) -> Any:
+    found = finding.get("would_allow") or finding.get("errs_on")
+    try:
+        return questions.sentence(found) if isinstance(found, Mapping) else ""
+    except (KeyError, TypeError, AttributeError):
+        return found  # The question of another release: better as it came than not at all.

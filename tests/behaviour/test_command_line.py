@@ -179,6 +179,34 @@ def test_a_refusal_names_rule_hint_numbers_and_the_next_step(gateway: Scripted, 
     assert f"lockgate explain {CALL}" in done.stderr
 
 
+def test_a_refused_upload_shows_the_call_that_it_would_allow_as_it_is_typed(
+    gateway: Scripted, dev_file: Path, tmp_path: Path
+) -> None:
+    """
+    The author of a bundle reads which call passes by it, and not a JSON document.
+    """
+    question = {
+        "principal": {"type": "Person", "id": "per_1", "roles": ["finance"]},
+        "action": "issue_refund",
+        "resource": {"type": "Order", "id": "ord_1"},
+        "context": {
+            "arguments": {"amount_cents": 2},
+            "facts": {"order": {"paid_cents": 1}},
+            "approvals": {"persons": 0},
+        },
+    }
+    finding = {"invariant": "refund-cap", "message": "violated", "sentence": "Never more.", "would_allow": question}
+    gateway.answers["POST /v1/bundles"] = (422, {"reason": "bundle_refused", "stage": "proof", "findings": [finding]})
+    (tmp_path / "bundle.json").write_text("{}")
+
+    done = run(
+        "bundle", "publish", str(tmp_path / "bundle.json"), "--as", "person:per_fin", "--dev-file", str(dev_file)
+    )
+
+    assert done.exit_code == 1
+    assert "issue_refund amount_cents=2 by a person of finance where order.paid_cents 1" in done.stdout
+
+
 def test_json_is_one_document_and_nothing_else(gateway: Scripted, dev_file: Path) -> None:
     """
     With `--json` standard output parses as exactly the gateway's answer; words go to standard error.

@@ -56,7 +56,8 @@ class Answers:
         `result` is what the tool answered; None where that is not known here, as with an act of governance.
         """
         contract = call.tool.contract
-        if result is None or self._redactor.show(contract, contract.result, result, call.principal) is not result:
+        shown = result is not None and self._redactor.show(contract, contract.result, result, call.principal) is result
+        if not shown or not self._redactor.sees_all(contract, call.principal):
             return self.kept(contract, call.principal, settled.answer, settled.placed)
         # Nothing is hidden from this caller: what the ledger keeps is the answer, and the receipt is its last member.
         content = b'%b,"receipt":%b}' % (settled.answer[:-1], _receipt(settled.placed))
@@ -71,10 +72,10 @@ class Answers:
         return Reply(status=200, document={**document, "receipt": receipt(placed)}, headers=headers)
 
     def shown(self, contract: Contract, viewer: Principal, document: dict[str, Any]) -> dict[str, Any]:
-        """A stored document with its result redacted for the viewer."""
+        """A stored document with its result and its checks redacted for the viewer."""
         if isinstance(document.get("result"), dict):
             document["result"] = self._redactor.show(contract, contract.result, document["result"], viewer)
-        return document
+        return self._redactor.told(contract, viewer, document)
 
     def read(self, cleared: Clearance, result: Mapping[str, Any]) -> Reply:
         """200: what a read tool shows."""
@@ -85,9 +86,9 @@ class Answers:
             "result": self._redactor.show(call.tool.contract, call.tool.contract.result, result, call.principal),
             **decided(cleared.ruling, cleared.attempt.active),
         }
-        return Reply(status=200, document=document)
+        return Reply(status=200, document=self._redactor.told(call.tool.contract, call.principal, document))
 
-    def dry_run(self, cleared: Clearance | Wanting | Refusal, active: Active) -> Reply:
+    def dry_run(self, call: Call, cleared: Clearance | Wanting | Refusal, active: Active) -> Reply:
         """200: what would have become of the call. Nothing was reserved, nothing runs."""
         document: dict[str, Any] = {"status": "dry_run"}
         match cleared:
@@ -97,6 +98,7 @@ class Answers:
                 document |= {"verdict": "needs_approval", "needs": cleared.document(), **ruling.refused_document()}
             case Refusal(ruling=ruling, reason=reason):
                 document |= {"verdict": "deny", "reason": reason, **ruling.refused_document()}
+        document = self._redactor.told(call.tool.contract, call.principal, document)
         return Reply(status=200, document=document, headers={"Preference-Applied": "dry-run"})
 
     def parked_body(self, row: CallRow, call: Call, active: Active, wanting: Wanting, expires_at_ms: int) -> bytes:
@@ -118,9 +120,9 @@ class Answers:
         }
         return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
-    def parked(self, body: bytes, placed: Placed | None) -> Reply:
+    def parked(self, call: Call, body: bytes, placed: Placed | None) -> Reply:
         """202: the same call and key again, with approvals, runs all stages on fresh facts."""
-        document = orjson.loads(body)
+        document = self._redactor.told(call.tool.contract, call.principal, orjson.loads(body))
         if placed is not None:
             document |= {"entry": placed.seq, "receipt": receipt(placed)}
         return Reply(status=202, document=document, headers={"Location": f"/v1/calls/{document['call']}"})

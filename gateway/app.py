@@ -68,6 +68,7 @@ from gateway.sweeper import Sweeper
 from gateway.undoing import Undoing
 from gateway.uploads import Uploads
 from invariants.explanations.explainer import Explainer
+from invariants.state.proving import CounterProver
 from invariants.supervisor import Prover
 from policies.rego import RegoWorker
 from proofs.keys import KeyRing, PrivateKey, TrustedKey
@@ -247,6 +248,7 @@ async def _policies(
     policies = Policies(shared.clock.now_ms, incident)
     publishing = Publishing(
         prover=Prover(),
+        counters=CounterProver(),
         signer=signer,
         bundle_keys=roots.bundle_keys,
         environment=shared.environment,

@@ -60,7 +60,8 @@ class Inquiries:
             telling = [place for place, entry in enumerate(entries) if entry["kind"] in _TELLING] or [-1]
             told, entry = placed[telling[-1]], entries[telling[-1]]
             _require_visible(principal, str(entry.get("principal", "")))
-            return Reply(status=200, document=await self._without_row(tenant, call_id, told, entry, entries))
+            document = await self._without_row(tenant, call_id, told, entry, entries)
+            return Reply(status=200, document=self._without_numbers(principal, document))
         return Reply(status=200, document=await self._document(principal, row, placed, entries))
 
     async def calls(self, principal: Principal, *, state: str | None, before_ms: int | None) -> Reply:
@@ -99,6 +100,7 @@ class Inquiries:
             answer = orjson.loads(row.answer)
             if tool is None:
                 answer.pop("result", None)
+                answer.pop("invariant_checks", None)
             document |= answer if tool is None else self._answers.shown(tool.contract, principal, answer)
         if row.state is State.PARKED:
             document = _to_sign(document, row, active)
@@ -117,6 +119,13 @@ class Inquiries:
             {"seq": entry["seq"], "kind": entry["kind"], "at_ms": entry["at_ms"]} for entry in entries
         ]
         return {**document, "status": row.state.value, "receipt": receipt(placed[-1])}
+
+    def _without_numbers(self, principal: Principal, document: dict[str, Any]) -> dict[str, Any]:
+        """Of a tool that is gone nobody knows who may see what, so nothing that depends on it is shown."""
+        tool = self._policies.active(principal.tenant).tools.get(str(document["tool"]))
+        if tool is None:
+            return {**document, "invariant_checks": []}
+        return self._redactor.told(tool.contract, principal, document)
 
     async def _without_row(
         self, tenant: str, call_id: UUID, told: Placed, entry: dict[str, Any], entries: Sequence[dict[str, Any]]

@@ -82,7 +82,7 @@ class Parking:
         expires_at_ms = (waiting and waiting.expires_at_ms) or self._clock.now_ms() + self._parked_ms
         body = self._answers.parked_body(row, call, attempt.active, wanting, expires_at_ms)
         if waiting is not None and _asks_the_same(waiting, body):
-            return self._answers.parked(body, None)
+            return self._answers.parked(call, body, None)
         packet = {**self._refusals.packet(attempt, gathered, wanting.ruling), "needs": wanting.document()}
         entry = entries.parked(attempt, wanting.ruling, packet)
         # A row that is there keeps its editors: what it came to edit later ends with its intent, which names them.
@@ -92,7 +92,7 @@ class Parking:
         )
         if not isinstance(placed, Placed):
             raise self._refusals.of_ledger(attempt, placed)
-        return self._answers.parked(body, placed)
+        return self._answers.parked(call, body, placed)
 
     async def edit(self, call: Call, held: FullRow | None) -> Edit:
         """

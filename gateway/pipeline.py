@@ -48,7 +48,7 @@ from gateway.logs import log
 from gateway.parking import Parking
 from gateway.randomness import Randomness
 from gateway.rates import Rates
-from gateway.refusals import RECORDED, Refusals, reason_of, refused_look
+from gateway.refusals import RECORDED, Refusals, reason_of
 from gateway.replays import Replays
 from gateway.requests import Incoming
 from gateway.roles import RoleBook
@@ -301,9 +301,9 @@ class Pipeline:
         cleared = await clear(attempt, gathered, ruling, rule=lambda question: self._rule_again(attempt, question))
         at.lights.note(entries.looked(attempt, ruling))
         if call.is_dry_run:
-            return at.answers.dry_run(cleared, active)
+            return at.answers.dry_run(attempt.call, cleared, active)
         if not isinstance(cleared, Clearance):
-            raise refused_look(attempt, cleared)
+            raise at.refusals.look(attempt, cleared)
         walk.enter("execute")
         reply = at.answers.read(cleared, await at.execution.view(cleared))
         walk.leave()

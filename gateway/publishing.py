@@ -4,7 +4,9 @@
 2. verify     signed by a key that is trusted for bundles of this tenant now
 3. review     strict validation, ids, hints, capabilities, a case per rule
 4. cases      every case decided as expected, in an engine of its own; the proof of a bundle that fails here is shown
-5. proof      every invariant over every permitted question, in a worker process
+5. proof      every invariant over every permitted question, in worker processes
+
+Of a tool, before 3: its limits, and those of every other tool beside it, are kept by what calls do to the counters.
 
 The verdict is stored with the bytes; publishing and activating are governed calls that take it as a fact.
 """
@@ -18,13 +20,16 @@ from typing import Any
 
 from gateway.clock import Clock
 from gateway.errors import Unavailable
+from gateway.tools import prepare
 from invariants import certifying, jobs
-from invariants.errors import Busy, InvariantError
+from invariants.errors import Busy, InvariantError, Unsupported
 from invariants.reports import Finding, ProofReport, Verdict
+from invariants.state.proving import CounterProver
 from invariants.strength import measuring, scores, trials
 from invariants.supervisor import Prover
 from policies import bundles, case_form, cases, review
 from policies.bundles import Bundle
+from policies.cedar_syntax import SyntaxRefused
 from policies.errors import EngineUnavailable, PolicyFault
 from policies.rego import RegoWorker
 from policies.schema import CedarSchema, SchemaError, generate
@@ -75,9 +80,17 @@ class Publishing:
     """Judges uploads. Wired with the key that signs certificates."""
 
     def __init__(
-        self, *, prover: Prover, signer: PrivateKey, bundle_keys: KeyRing, environment: str, clock: Clock
+        self,
+        *,
+        prover: Prover,
+        counters: CounterProver,
+        signer: PrivateKey,
+        bundle_keys: KeyRing,
+        environment: str,
+        clock: Clock,
     ) -> None:
         self._prover = prover
+        self._counters = counters
         self._signer = signer
         self._bundle_keys = bundle_keys
         self._environment = environment
@@ -126,6 +139,14 @@ class Publishing:
             return Judged(stage="read", findings=(_said(fault),))
         if not admits(contract.connector):
             return Judged(stage="read", findings=({"message": "`connector.origin`: no setting names it"},))
+        try:
+            # As its registration will: a tool that cannot be made ready to run would keep its tenant's rules from it.
+            prepare(contract, generate(grown.contracts.values()).typed)
+        except (SchemaError, SyntaxRefused, Unsupported) as fault:
+            return Judged(stage="review", findings=(_said(fault),), contract=contract)
+        findings = await self._uncounted(grown.contracts.values())
+        if findings:
+            return Judged(stage="counters", findings=findings, contract=contract)
         judged = await self.judge_content(active, tenant, grown.contracts.values())
         return Judged(
             stage=judged.stage,
@@ -172,12 +193,23 @@ class Publishing:
         signed = certificates.sign(certificate, self._signer)
         return Judged(stage="passed", bundle=bundle, certificate=signed, proof={"proof": counts})
 
+    async def _uncounted(self, contracts: Iterable[Contract]) -> tuple[Mapping[str, Any], ...]:
+        """Limits of which it is not proved that reserving, committing and releasing keep them."""
+        try:
+            report = await self._counters.prove(contracts)
+        except Busy as busy:
+            raise _overloaded() from busy
+        except (InvariantError, SchemaError) as fault:
+            return (_said(fault),)
+        missing = ({"message": report.missing},) if report.missing else ()
+        return (*({"message": each["reason"], **each} for each in report.failures[:FINDINGS_MAX]), *missing)
+
     async def _report(self, bundle: Bundle, schema: CedarSchema, contracts: tuple[Contract, ...]) -> ProofReport:
         try:
             return await self._prover.prove(bundle.files, schema, contracts)
         except Busy as busy:
             # Nothing was found out about the upload, so it is not refused either.
-            raise Unavailable("overloaded", "too many proofs wait already", retry_after_seconds=RETRY_SECONDS) from busy
+            raise _overloaded() from busy
 
 
 async def _run_cases(bundle: Bundle, contracts: tuple[Contract, ...]) -> cases.CaseReport:
@@ -218,6 +250,10 @@ def _unproved(finding: Finding) -> dict[str, Any]:
         if finding.value is not None and finding.limit is not None:
             document |= {"value": finding.value, "limit": finding.limit}
     return document
+
+
+def _overloaded() -> Unavailable:
+    return Unavailable("overloaded", "too many proofs wait already", retry_after_seconds=RETRY_SECONDS)
 
 
 def _said(fault: Exception) -> dict[str, Any]:

@@ -73,6 +73,29 @@ class Redactor:
         """The labels of a contract whose values a reader may see, by the rights of this moment."""
         return frozenset(Label) - self._hidden_from(contract, viewer)
 
+    def told(self, contract: Contract, viewer: Principal, document: dict[str, Any]) -> dict[str, Any]:
+        """
+        A document about a call for a reader: its checks without their numbers where the reader may not see them all.
+
+        Both sides of a comparison follow from arguments and facts, so they give away what is hidden.
+        """
+        if document.get("invariant_checks") and not self.sees_all(contract, viewer):
+            checks = [
+                {name: member for name, member in check.items() if name not in ("value", "limit")}
+                for check in document["invariant_checks"]
+            ]
+            return {**document, "invariant_checks": checks}
+        return document
+
+    def sees_all(self, contract: Contract, viewer: Principal) -> bool:
+        """Whether a reader may see every argument, fact and reading of a contract. Readings are internal."""
+        hidden = self._hidden_from(contract, viewer)
+        if not hidden:
+            return True
+        fields = (*contract.arguments, *(field for source in contract.facts for field in source.fields))
+        labels = {field.label for field in fields} | ({Label.INTERNAL} if contract.limits else set())
+        return not labels & hidden
+
     def packet(self, contract: Contract, packet: Mapping[str, Any], *, tenant: str) -> Mapping[str, Any]:
         """An action packet for the audit log: arguments, resource and facts of its question by label."""
         if self._is_clean(contract):

@@ -63,8 +63,17 @@ class Refusals:
         placed = await self._refused(
             attempt, refusal.reason, ruling=refusal.ruling, packet=self.packet(attempt, gathered, refusal.ruling)
         )
-        members = {**self._named(attempt, placed), **refusal.ruling.refused_document()}
-        return Denied(refusal.reason, members=members)
+        return Denied(refusal.reason, members=self._told(attempt, refusal.ruling, self._named(attempt, placed)))
+
+    def look(self, attempt: Attempt, cleared: Refusal | Wanting) -> Denied:
+        """The refusal of a read: its light entry is not waited for."""
+        reason = cleared.reason if isinstance(cleared, Refusal) else "not_permitted"
+        return Denied(reason, members=self._told(attempt, cleared.ruling, {"call": attempt.text}))
+
+    def _told(self, attempt: Attempt, ruling: Ruling, named: dict[str, Any]) -> dict[str, Any]:
+        """Rules and checks for whoever asked."""
+        call = attempt.call
+        return self._redactor.told(call.tool.contract, call.principal, {**named, **ruling.refused_document()})
 
     def packet(self, attempt: Attempt, gathered: Gathered, ruling: Ruling) -> Mapping[str, Any]:
         """The action packet, redacted for the log."""
@@ -112,12 +121,6 @@ class Refusals:
     def _named(self, attempt: Attempt, placed: Placed | None) -> dict[str, Any]:
         named: dict[str, Any] = {"call": attempt.text}
         return named if placed is None else {**named, "entry": placed.seq}
-
-
-def refused_look(attempt: Attempt, cleared: Refusal | Wanting) -> Denied:
-    """The refusal of a read: its light entry is not waited for."""
-    reason = cleared.reason if isinstance(cleared, Refusal) else "not_permitted"
-    return Denied(reason, members={"call": attempt.text, **cleared.ruling.refused_document()})
 
 
 def reason_of(denied: Exceeded | Used | Void | Killed) -> str:

@@ -24,6 +24,7 @@ TASKS: Mapping[str, str] = {
     "score": "invariants.strength.scoring",
     "analyse": "invariants.analyses.inquiry",
     "text": "invariants.texts.proving",
+    "count": "invariants.state.induction",
 }
 """Task -> the module whose `answers(job)` gives one JSON object after the other."""
 

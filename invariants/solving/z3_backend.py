@@ -78,14 +78,17 @@ class Solver:
     def settle(self, goal: int) -> Verdict:
         """Whether the assertions can hold together with a goal, by its place."""
         self._forget()
-        return self._check(z3.Bool(f"q{goal}", ctx=self._context))
+        return self._check(goal)
 
     def check(self, *extra: Term) -> Verdict:
         """Whether the assertions can hold together with `extra`, which is forgotten when something else is asked."""
         self._forget()
         self._solver.push()
         self._is_trying = True
-        self._add(extra)
+        try:
+            self._add(extra)
+        except z3.Z3Exception:
+            return Verdict.UNKNOWN  # Out of memory, as below.
         return self._check()
 
     def require(self, *terms: Term) -> None:
@@ -111,10 +114,11 @@ class Solver:
             return False  # Out of memory: nothing will be found out.
         return True
 
-    def _check(self, *assumptions: Any) -> Verdict:
+    def _check(self, goal: int | None = None) -> Verdict:
         if not self._is_readable:
             return Verdict.UNKNOWN
         try:
+            assumptions = () if goal is None else (z3.Bool(f"q{goal}", ctx=self._context),)
             answer = self._solver.check(*assumptions)
             if answer == z3.sat:
                 return Verdict.SATISFIABLE

@@ -23,7 +23,7 @@ from typing import Any
 
 from invariants.errors import Unsupported
 from invariants.reports import Verdict
-from invariants.solving import cvc5_backend, smtlib
+from invariants.solving import cvc5_backend, smtlib, z3_backend
 from invariants.solving.answers import Verdict as Answer
 from invariants.solving.smtlib import Script
 from invariants.solving.terms import Sort, Term
@@ -91,6 +91,14 @@ class Sheet:
     def digest(self, place: int) -> str:
         """Of the obligation about the step at `place`: that it is broken by nothing."""
         return f"sha256:{sha256(self.script.question(2 * place + 1).encode()).hexdigest()}"
+
+
+def answers(contracts: tuple[Contract, ...], memory_bytes: int) -> Iterator[dict[str, Any]]:
+    """What the worker says: each verdict, then how many there were."""
+    z3_backend.limit_memory(memory_bytes * 3 // 4)
+    findings = prove(contracts)
+    yield from (finding.document() for finding in findings)
+    yield {"done": len(findings)}
 
 
 def prove(

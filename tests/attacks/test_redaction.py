@@ -180,6 +180,27 @@ def test_a_replay_shows_what_the_reader_may_see_now(story: Story) -> None:
     assert seen is None or seen.status in {200, 404}
 
 
+def test_numbers_of_checks_give_no_hidden_fact_away(story: Story) -> None:
+    """
+    H01: an agent may not see a creator's balance, nor a comparison with it, in a refusal, a dry run or a look back.
+    """
+    creator = story.state("creators")[0]
+    arguments = {"creator_id": creator["id"], "amount_cents": 10_000_000_000}
+    agent, finance = story.agent(3).token, story.person("finance").token
+    reason = "monthly_payout"
+
+    refused = story.client.call(agent, "release_payout", arguments, reason=reason)
+    looked = story.client.get(f"/v1/calls/{refused.call}", agent)
+    whole = story.client.get(f"/v1/calls/{refused.call}", finance)
+
+    assert refused.status == 403
+    for told in (refused, looked):
+        assert {check["id"] for check in told.document["invariant_checks"]} >= {"payout-cap"}
+        assert not any({"value", "limit"} & check.keys() for check in told.document["invariant_checks"])
+    (cap,) = (check for check in whole.document["invariant_checks"] if check["id"] == "payout-cap")
+    assert {"value", "limit"} <= cap.keys()
+
+
 def test_nothing_of_the_settings_is_shown(story: Story) -> None:
     """
     H06: figures, health and unknown pages name no key, path or address of the database.

@@ -173,6 +173,30 @@ def test_a_tool_is_registered_once(tool: Registered) -> None:
     assert again.document.get("reason") in {"tool_known", "not_proved", "policy_denied", "invariant_violated"}
 
 
+UNUSABLE = {
+    "limit": """limits:
+  parcels: {key: tenant, amount: context.arguments.nothing, ceiling: "5", window: day}
+risk: "1\"""",
+    "approvals": "risk: if context has approvals.finance then 1 else 3",
+    "itself": "risk: if context.risk == 0 then 1 else 2",
+    "syntax": "risk: 1 }; permit (principal, action, resource) when { 1",
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_tool_that_could_not_run_is_refused_when_it_is_uploaded(story: Story, name: str) -> None:
+    """
+    Once registered it would keep the rules of its tenant from being loaded, and a gateway from starting.
+    """
+    risk = "risk: if context.arguments.weight_grams > 5000 then 2 else 1"
+    declared = DECLARATION.replace(risk, UNUSABLE[name]).replace("send_parcel", f"send_{name}")
+
+    answer = upload(story, declared.replace('"ORIGIN"', "backoffice"))
+
+    assert (answer.status, answer.reason) == (422, "tool_refused")
+    assert answer.document["stage"] in {"review", "counters", "proof"}
+
+
 ORIGINS = [
     "http://169.254.169.254:80",
     "http://[::1]:80",
@@ -241,6 +265,34 @@ def test_a_declaration_that_oversteps_is_refused(story: Story, old: str, new: st
     answer = upload(story, DECLARATION.replace("ORIGIN", "backoffice").replace(old, new, 1))
 
     assert (answer.status, answer.reason) == (422, "tool_refused")
+
+
+def test_a_limit_that_cannot_be_kept_is_refused(tool: Registered) -> None:
+    """
+    Two tools that reserve from one counter in flight against different ceilings: nobody could prove either.
+    """
+    shared = DECLARATION.replace("send_parcel", "lend_money").replace("ORIGIN", tool.sink.origin)
+    shared += """\
+facts:
+  order:
+    path: /facts/order/{parcel_id}
+    age_seconds_max: 10
+    fields:
+      paid_cents: {kind: integer, minimum: 0, maximum: 1000000}
+limits:
+  order_in_flight:
+    key: "order:{order_id}"
+    amount: context.arguments.weight_grams
+    ceiling: context.facts.order.paid_cents
+    since: order
+    shows: order.in_flight_cents
+"""
+    shared = shared.replace("parcel_id", "order_id").replace("Parcel", "Order").replace("prefix: par", "prefix: ord")
+
+    answer = upload(tool.story, shared)
+
+    assert (answer.status, answer.reason, answer.document.get("stage")) == (422, "tool_refused", "counters")
+    assert {each["reason"] for each in answer.document["findings"]} == {"ceilings_differ"}
 
 
 def test_who_does_not_govern_uploads_no_tool(story: Story) -> None:

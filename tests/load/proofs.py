@@ -23,6 +23,7 @@ from invariants import checks, obligations, recheck
 from invariants.jobs import Job
 from invariants.processes import converse
 from invariants.sources import Source
+from invariants.state.proving import CounterProver
 from invariants.supervisor import Prover
 from policies import bundles, case_form, cedar_syntax
 from policies.bundles import Bundle
@@ -62,7 +63,12 @@ class Bench:
         self.tools = tuple(contracts().values())
         self.large: Job = large()
         self._publishing = Publishing(
-            prover=Prover(), signer=self._key, bundle_keys=self.keys, environment="dev", clock=_Clock()
+            prover=Prover(),
+            counters=CounterProver(),
+            signer=self._key,
+            bundle_keys=self.keys,
+            environment="dev",
+            clock=_Clock(),
         )
         self.certificate = self._judged().certificate
 

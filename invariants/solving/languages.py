@@ -162,7 +162,7 @@ def _adjacent(options: Iterable[Language]) -> tuple[Language, Language, Language
                 continue
             key = (*parts[:place], place, part.language, *parts[place + 1 :])
             for minimum, maximum, other in seen.get(key, ()):
-                if _touch(part.minimum, part.maximum, minimum) and _touch(minimum, maximum, part.minimum):
+                if _reaches(part.maximum, minimum) and _reaches(maximum, part.minimum):
                     most = None if part.maximum is None or maximum is None else max(part.maximum, maximum)
                     joined = repeat(part.language, min(part.minimum, minimum), most)
                     return option, other, sequence(*parts[:place], joined, *parts[place + 1 :])
@@ -170,9 +170,9 @@ def _adjacent(options: Iterable[Language]) -> tuple[Language, Language, Language
     return None
 
 
-def _touch(minimum: int, maximum: int | None, other: int) -> bool:
-    """Whether bounds reach at least to just below another minimum."""
-    return maximum is None or other <= maximum + 1
+def _reaches(maximum: int | None, minimum: int) -> bool:
+    """Whether an upper bound leaves no gap below another's lower one."""
+    return maximum is None or minimum <= maximum + 1
 
 
 def both(*options: Language) -> Language:

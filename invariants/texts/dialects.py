@@ -80,6 +80,12 @@ def in_any_case(characters: Ranges, dialect: Dialect) -> Ranges:
     return ranges((*characters, *((other, other) for other in others)))
 
 
+@lru_cache(maxsize=1024)
+def other_than(characters: Ranges) -> Ranges:
+    """Every character that is not in a set."""
+    return without(ANY, characters)
+
+
 @cache
 def _cases(dialect: Dialect) -> Mapping[int, tuple[int, ...]]:
     """
@@ -132,9 +138,3 @@ def _of(pairs: str) -> Ranges:
 def _within(characters: Ranges, first: str, last: str) -> Ranges:
     inside = ((max(a, ord(first)), min(b, ord(last))) for a, b in characters)
     return ranges((a, b) for a, b in inside if a <= b)
-
-
-@lru_cache(maxsize=1024)
-def other_than(characters: Ranges) -> Ranges:
-    """Every character that is not in a set."""
-    return without(ANY, characters)

@@ -17,7 +17,7 @@ from invariants.meaning.evaluation import Scene
 from invariants.meaning.schemas import RequestType, Uid
 from invariants.meaning.universe import Universe
 from invariants.meaning.values import Bool, Long
-from policies import cedar_syntax
+from policies import cedar_syntax, footprint
 from policies.cedar_syntax import nodes as pst
 from policies.schema import TypedSchema
 
@@ -44,6 +44,9 @@ def _compile(text: str, action: str, schema: TypedSchema, expected: type[Long] |
     for node in cedar_syntax.subexpressions(expression):
         if isinstance(node, pst.EntityLit) or (isinstance(node, pst.Var) and node.name != "context"):
             raise Unsupported("outside_context", where)
+    if not all(path and path[0] != "approvals" for path in footprint.reached(expression)):
+        # Approvals come last into a question: what a contract says is evaluated before.
+        raise Unsupported("outside_context", where)
     outcome = compiler.expression(expression, _universe(schema, action), where)
     if not outcome.cases or not all(isinstance(case.value, expected) for case in outcome.cases):
         # Always an error, or a value of another type: the author meant something else.

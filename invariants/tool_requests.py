@@ -17,10 +17,12 @@ from invariants.meaning.schemas import RequestType, Schema, Uid
 from invariants.meaning.universe import Universe
 from invariants.meaning.values import Bool, Long, Outcome, Record, String, Value
 from invariants.solving.terms import Term
-from policies import cedar_syntax
+from policies import cedar_syntax, footprint
 from policies.cedar import PRINCIPAL_TYPES, PrincipalType, Rule, parse
 from policies.questions import APPROVER_ROLES, Question
 from policies.schema import ActionType, TypedSchema
+
+_READ_BY_RISK = ("arguments", "facts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +164,9 @@ def _risk(universe: Universe, action: ActionType) -> Iterator[Term]:
         node = cedar_syntax.parse_expression(action.risk)
     except cedar_syntax.SyntaxRefused as error:
         raise Unsupported("risk_unreadable", where) from error
+    if not all(path and path[0] in _READ_BY_RISK for path in footprint.reached(node)):
+        # When the gateway evaluates it, the question has neither its approvals nor, of course, its risk.
+        raise Unsupported("risk_unreadable", where)
     defined = compiler.expression(node, universe, where)
     stated = _at(universe, "risk")
     if len(defined.cases) != 1 or not isinstance(stated, Long):

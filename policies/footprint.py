@@ -22,6 +22,11 @@ def paths(policy: pst.Template) -> Paths:
     return frozenset(path for clause in policy.clauses for path in _paths(clause.expr))
 
 
+def reached(expression: pst.Expr) -> Paths:
+    """The same of one expression."""
+    return frozenset(_paths(expression))
+
+
 def of(policies: Iterable[pst.Template]) -> Footprint:
     """What these policies read of `context`, all conditions taken together."""
     return joined(map(paths, policies))

@@ -2,8 +2,8 @@
 
 It exists in two forms that say the same. `text` is Cedar's own syntax, for the engine's strict validation and for
 people who write rules. `typed` keeps what Cedar cannot say, integer ranges and closed choices, for the proofs and for
-`fitting`, which refuses a question outside of them. The text carries them, and the definition of risk, as comments, so
-that one digest covers all.
+`fitting`, which refuses a question outside of them. The text carries them, the definition of risk and where the id of
+the resource comes from as comments, so that one digest covers all that proofs rest on.
 
 Every tool is an action. Its groups follow from the contract: `read`, or `write` with `reversible` or `irreversible`;
 `governance` for that family; and, for a write, `<role>-approves` for the role that the contract names.
@@ -93,6 +93,8 @@ class ActionType:
     """Every action group that the action is in; groups have no parents of their own."""
     resource_type: str
     context: RecordType
+    resource_argument: str | None = None
+    """The argument that has the resource's id. None: the tenant has."""
     risk: str
     """The contract's expression: `context.risk` has its value in every question, and proofs assume exactly that."""
 
@@ -163,6 +165,7 @@ def _action(contract: Contract) -> ActionType:
                 Attribute(name="now", type=LongType(minimum=0, maximum=SECONDS_MAX)),
             )
         ),
+        resource_argument=contract.resource_argument,
         risk=" ".join(contract.risk.split()),
     )
 
@@ -241,6 +244,7 @@ def _lines(schema: TypedSchema) -> Iterator[str]:
         yield f"action {json.dumps(name)};"
     for action in schema.actions.values():
         parents = ", ".join(json.dumps(group) for group in action.groups)
+        yield f"// resource id: {action.resource_argument or 'the tenant'}"
         yield f"// risk: {action.risk}"
         yield f"action {json.dumps(action.name)} in [{parents}] appliesTo {{"
         yield "  principal: [Agent, Person],"

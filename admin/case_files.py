@@ -13,7 +13,8 @@ from typing import Any
 
 from admin import writing
 from admin.errors import CommandError, Found
-from policies.case_form import CASES_MAX
+from policies.case_form import CASES_MAX, read_cases
+from policies.errors import PolicyFault
 from proofs import canonical
 from proofs.errors import EvidenceError
 
@@ -43,6 +44,20 @@ def add(folder: Path, cases: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         before = text.rstrip().removesuffix("]").rstrip() + (",\n" if known else "\n")
         _write(path, f"{before}{lines}\n]\n")
     return tuple(str(case["name"]) for case in added)
+
+
+def is_case(case: Mapping[str, Any]) -> bool:
+    """
+    Whether a case has the form that a bundle's cases have.
+
+    Rules may name a principal, or compare with a text, that no gateway would ever let through; a solver then finds a
+    question that no case can ask.
+    """
+    try:
+        read_cases(canonical.parse(json.dumps([dict(case)], ensure_ascii=False).encode()))
+    except (PolicyFault, EvidenceError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def _read(path: Path) -> tuple[str, list[dict[str, Any]]]:

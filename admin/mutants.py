@@ -19,6 +19,7 @@ from invariants.errors import InvariantError
 from invariants.strength import measuring, proposals, trials
 from invariants.strength.scores import Judgement, Score, Verdict
 from policies import cases
+from policies.cases import Failure
 from policies.errors import PolicyFault
 from tool_registry.registry import CATALOGUE
 
@@ -51,16 +52,25 @@ def mutants(
     _require_good(candidate)
     score = _measure(candidate)
     written: tuple[str, ...] = ()
+    failing: tuple[Failure, ...] = ()
     if write_cases and candidate.folder is not None:
         proposed = proposals.propose(score, candidate.job, candidate.tools.contracts)
-        written = case_files.add(candidate.folder, proposed)
+        written = case_files.add(candidate.folder, filter(case_files.is_case, proposed))
+        failing = _failing(candidates.read(place, candidate.tools)) if written else ()
     code = _verdict(score)
     if as_json:
-        head = {"verdict": _FOUND[code], "bundle": candidate.bundle.digest, "written": list(written)}
-        display.document({**head, **score.document()})
+        display.document(
+            {
+                "verdict": _FOUND[code],
+                "bundle": candidate.bundle.digest,
+                "written": list(written),
+                "failing": {each.case: each.explanation for each in failing},
+                **score.document(),
+            }
+        )
     else:
         _show(score, code)
-        _tell_written(score, written, is_asked=write_cases)
+        _tell_written(score, written, failing, is_asked=write_cases)
     return code
 
 
@@ -73,17 +83,21 @@ def _require_good(candidate: Candidate) -> None:
             "`lockgate bundle prove` shows what is wrong",
             code=code,
         )
-    with display.working(f"running {len(candidate.bundle.cases)} cases"):
-        try:
-            tried = cases.run_alone(candidate.bundle, candidate.tools.contracts)
-        except PolicyFault as fault:
-            raise CommandError(str(fault), "`lockgate bundle check` looks at the whole bundle") from fault
-    if tried.failures:
+    failing = _failing(candidate)
+    if failing:
         raise CommandError(
-            f"`{candidate.name}` fails its own case `{tried.failures[0].case}`, so cases notice nothing yet",
+            f"`{candidate.name}` fails its own case `{failing[0].case}`, so cases notice nothing yet",
             "`lockgate bundle check` shows every case that fails",
             code=Found.NO,
         )
+
+
+def _failing(candidate: Candidate) -> tuple[Failure, ...]:
+    with display.working(f"running {len(candidate.bundle.cases)} cases"):
+        try:
+            return cases.run_alone(candidate.bundle, candidate.tools.contracts).failures
+        except PolicyFault as fault:
+            raise CommandError(str(fault), "`lockgate bundle check` looks at the whole bundle") from fault
 
 
 def _measure(candidate: Candidate) -> Score:
@@ -134,10 +148,13 @@ def _survivor(judgement: Judgement) -> Iterator[tuple[str, str]]:
         yield from questions.rows(judgement.question)
 
 
-def _tell_written(score: Score, written: tuple[str, ...], *, is_asked: bool) -> None:
+def _tell_written(score: Score, written: tuple[str, ...], failing: tuple[Failure, ...], *, is_asked: bool) -> None:
     if is_asked:
         display.sentence("")
         display.pairs([("written", f"{len(written)} in {case_files.FILE}"), *(("", name) for name in written)])
+        for each in failing:
+            # What a case expects is what Cedar decides; Rego has its say as well, and may narrow it.
+            display.sentence(f"to be mended: {each.case}: {each.explanation}")
         if written:
             display.next_step("read each, and give it a name that says why: the mistake may be the better rule")
     elif score.with_verdict(Verdict.SURVIVOR):

@@ -54,7 +54,9 @@ def prove(
             f"`{place}` is a file, and signed content cannot grow", "say the folder that it was made of, or no --keep"
         )
     report = proof(candidate)
-    kept = case_files.add(candidate.folder, counter_examples(report)) if keep and candidate.folder else ()
+    kept: tuple[str, ...] = ()
+    if keep and candidate.folder is not None:
+        kept = case_files.add(candidate.folder, filter(case_files.is_case, counter_examples(report)))
     code = verdict(report)
     if as_json:
         display.document(
@@ -173,14 +175,16 @@ _WORST_FIRST = (Verdict.ENCODING_BUG, Verdict.REFUTED, Verdict.VACUOUS, Verdict.
 
 
 def _tell_kept(candidate: Candidate, report: ProofReport, kept: tuple[str, ...], *, is_asked: bool) -> None:
-    found = sum(1 for _ in counter_examples(report))
+    found = list(counter_examples(report))
     if not is_asked:
         if found and candidate.folder is not None:
-            display.next_step(
-                "--keep writes each call that must be denied into cases.json, so that it never passes again"
-            )
+            display.next_step("--keep writes each call that must be denied into cases.json: it never passes again")
         return
     path = candidate.folder / case_files.FILE if candidate.folder else case_files.FILE
-    again = f", {found - len(kept)} there already" if found > len(kept) else ""
+    unfit = sum(not case_files.is_case(each) for each in found)
+    there = len(found) - unfit - len(kept)
+    told = [f"{len(kept)} in {path}"]
+    told += [f"{there} there already"] if there else []
+    told += [f"{unfit} not of the form of a case"] if unfit else []
     display.sentence("")
-    display.pairs([("kept", f"{len(kept)} in {path}{again}")])
+    display.pairs([("kept", ", ".join(told))])

@@ -1,7 +1,8 @@
 """What a reviewer asks of rules beyond the gate's own questions, answered as remarks: one step for each question.
 
-A remark is never in the way. What the gate refuses as well (a forbid that errs, a dead rule that nobody accepted) is a
-failure of the step `proof` already, and told here once more in its place.
+A remark is never in the way; only where the engine contradicts a solver the proof of the bundle is in doubt as well.
+What the gate refuses too (a forbid that errs, a dead rule that nobody accepted) is a failure of the step `proof`
+already, and told here once more in its place.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def _asking(result: Result) -> str:
 
 def _status(found: Sequence[Result], answers: Answers) -> Status:
     said = {each.verdict for each in found}
-    if not found or answers.missing or said & {Verdict.UNKNOWN, Verdict.ENCODING_BUG}:
+    if Verdict.ENCODING_BUG in said:
+        return Status.BAD
+    if not found or answers.missing:
         return Status.REMARK
     return Status.OK if said <= {*_COUNTED_ONLY} else Status.REMARK
 

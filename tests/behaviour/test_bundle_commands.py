@@ -312,6 +312,29 @@ def test_signed_content_does_not_grow(folder: Path, tmp_path: Path) -> None:
         assert "signed content cannot grow" in stderr
 
 
+def test_what_no_case_can_ask_is_not_kept(folder: Path) -> None:
+    """
+    A rule for a person whose id no token has is refuted by that person; the folder stays readable.
+    """
+    before = (folder / "cases.json").read_text()
+    with (folder / "policies.cedar").open("a") as policies:
+        policies.write(
+            '@id("the-boss")\n@hint("Only the boss.")\n'
+            'permit (principal == Person::"The Boss", action == Action::"refund_half", resource);'
+        )
+    (folder / "invariants.cedar").write_text(
+        '@id("no-boss")\n@sentence("The boss refunds nothing.")\n'
+        'forbid (principal == Person::"The Boss", action == Action::"refund_half", resource);'
+    )
+
+    code, stdout, _ = said("prove", str(folder), "--keep", *TOOLS)
+
+    assert code == Found.NO
+    assert "kept  0 in" in stdout
+    assert "1 not of the form of a case" in stdout
+    assert (folder / "cases.json").read_text() == before
+
+
 def test_cases_are_added_under_free_names(tmp_path: Path) -> None:
     """
     Another question under a name that is taken gets a name of its own; into an empty list, too.

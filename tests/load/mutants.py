@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import policies
+from admin import case_files
 from invariants import prover
 from invariants.jobs import Job, job
 from invariants.reports import Verdict as Proof
@@ -37,7 +38,7 @@ from policies.cedar_syntax import ENGINE_VERSION
 from tests.world.bundles import bundle, cedar_schema, contracts
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
-CASES = Path(policies.__file__).parent / "base" / "cases.json"
+BASE = Path(policies.__file__).parent / "base"
 AIM_BP = 9_900
 EXPLAINED = {
     "approval-founder/field_swapped/2": "`context.now >= 2` is another condition in the first two seconds of 1970 only",
@@ -111,11 +112,11 @@ def _opinion(
 
 def _write_cases(score: Score, asked: Job, survivors: list[Judgement]) -> None:
     proposed = proposals.propose(replace(score, judgements=tuple(survivors)), asked, contracts().values())
-    known: list[dict[str, Any]] = json.loads(CASES.read_text(encoding="utf-8"))
-    lines = ",\n".join(f"  {json.dumps(case, ensure_ascii=False)}" for case in (*known, *proposed))
-    CASES.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    print(f"{len(proposed)} cases written: read each, and give it a name that says why")
-    for failure in cases.run_alone(bundle(cases=[*known, *proposed]), contracts().values()).failures:
+    written = case_files.add(BASE, proposed)
+    print(f"{len(written)} cases written: read each, and give it a name that says why")
+    for failure in cases.run_alone(
+        bundle(cases=json.loads((BASE / case_files.FILE).read_bytes())), contracts().values()
+    ).failures:
         print(f"  `{failure.case}`: Rego has its say: {failure.explanation}")
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from policies.case_form import Case, read_cases
 from policies.errors import PolicyFault
-from policies.rego import RegoRules
+from policies.rego_answers import RegoRules
 from policies.rego_lists import read_lists
 from proofs import canonical, shapes, signatures
 from proofs.errors import EvidenceError

@@ -17,6 +17,7 @@ from policies.decisions import Decision
 from policies.errors import EngineUnavailable
 from policies.fitting import misfit
 from policies.rego import RegoWorker
+from policies.rego_answers import RegoEngine
 from tool_registry.contracts import Contract
 
 
@@ -43,15 +44,15 @@ class CaseReport:
         return not self.failures and not self.uncovered and self.passed > 0
 
 
-async def run(bundle: Bundle, contracts: Iterable[Contract], worker: RegoWorker) -> CaseReport:
+async def run(bundle: Bundle, contracts: Iterable[Contract], rego: RegoEngine) -> CaseReport:
     """
     Decide every case.
 
-    Give it a worker of its own: a module under review may kill it. Raises `PolicyFault` when the policies or the
+    Give it a worker of its own first: a module under review may kill it. Raises `PolicyFault` when the policies or the
     module cannot be loaded at all.
     """
     known = {str(contract.name): contract for contract in contracts}
-    decider = Decider(bundle, known.values(), worker)
+    decider = Decider(bundle, known.values(), rego)
     await decider.load()
     failures: list[Failure] = []
     decided: set[str] = set()

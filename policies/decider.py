@@ -16,21 +16,21 @@ from policies.errors import PolicyFault
 from policies.fitting import misfit
 from policies.projection import Projector
 from policies.questions import Question
-from policies.rego import RegoWorker
+from policies.rego_answers import RegoEngine
 from policies.schema import CedarSchema, generate
 from tool_registry.contracts import Contract, Family
 
 
 class Decider:
-    """Decides questions under one bundle. Belongs to one event loop, as its worker does."""
+    """Decides questions under one bundle. Belongs to one event loop, as its Rego engine does."""
 
-    def __init__(self, bundle: Bundle, contracts: Iterable[Contract], worker: RegoWorker) -> None:
+    def __init__(self, bundle: Bundle, contracts: Iterable[Contract], rego: RegoEngine) -> None:
         """Raises `PolicyFault` when the policies cannot be parsed. Call `load` before the first question."""
         known = {contract.name: contract for contract in contracts}
         self.bundle = bundle
         self.schema: CedarSchema = generate(known.values())
         self.engine = Engine(bundle.policies, self.schema)
-        self._worker = worker
+        self._rego = rego
         reads = rego_source.reads(bundle.rego.module)
         self._projectors: dict[str, Projector] = {
             name: Projector(contract, reads)
@@ -39,8 +39,8 @@ class Decider:
         }
 
     async def load(self) -> None:
-        """Give the Rego part to the worker. Raises `PolicyFault` when it does not build, `EngineUnavailable`."""
-        await self._worker.load(self.bundle.digest, self.bundle.rego)
+        """Give the Rego part to its engine. Raises `PolicyFault` when it does not build, `EngineUnavailable`."""
+        await self._rego.load(self.bundle.digest, self.bundle.rego)
 
     async def decide(self, question: Question) -> Decision:
         """
@@ -61,8 +61,8 @@ class Decider:
             projection = projector.encode(question)
         except PolicyFault:
             return _unasked("not_plain")
-        # Asked first, awaited last: the worker evaluates while this process is in Cedar.
-        narrowing = self._worker.ask(self.bundle.digest, projection)
+        # Asked first, awaited last: the other engine evaluates while this process is in Cedar.
+        narrowing = self._rego.ask(self.bundle.digest, projection)
         granted = self.engine.decide(question)
         return join(granted, await narrowing)
 

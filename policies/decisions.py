@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from policies.cedar import EngineAnswer, RuleHit
 from policies.questions import APPROVALS_MAX, APPROVER_ROLES, Question
-from policies.rego import RegoAnswer
+from policies.rego_answers import RegoAnswer
 
 
 @unique

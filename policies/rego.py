@@ -1,9 +1,8 @@
-"""Rego: narrows what Cedar grants. Asked over a socket of a worker process, many questions in flight.
+"""Rego in a worker process: narrows what Cedar grants. Asked over a socket, many questions in flight.
 
-An answer is accepted only if it is exactly `{"deny": […], "obligations": […]}` with rule ids from the bundle's closed
-lists. Undefined, another shape, an unknown id, an error of the evaluation: the answer carries `errors` and the call is
-denied. A worker that is dead, slow or full is not an answer: `EngineUnavailable`. A dead or slow worker is replaced by
-a new one, which is given the bundles again; what was in flight is not asked again.
+Undefined, another shape than `rego_answers` expects, an unknown id, an error of the evaluation: the answer carries
+`errors` and the call is denied. A worker that is dead, slow or full is not an answer: `EngineUnavailable`. A dead or
+slow worker is replaced by a new one, which is given the bundles again; what was in flight is not asked again.
 """
 
 from __future__ import annotations
@@ -15,48 +14,25 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
-from policies.cedar import RuleHit
+from policies import rego_answers
 from policies.errors import EngineUnavailable, PolicyFault
+from policies.rego_answers import BYTES_MAX, FAILED, KEPT_MAX, MISSHAPEN, UNDEFINED, RegoAnswer, RegoRules
 from proofs import canonical
 
 _WORKER = Path(__file__).with_name("rego_worker.py")
 _HEADER = struct.Struct(">IcI")  # As in `rego_worker`, which only the worker process may import: it loads regopy.
 _IN_FLIGHT_MAX = 1024  # At 200 microseconds each, more would wait longer than the deadline.
-_ANSWERS_KEPT_MAX = 1024  # Answers are few and repeat; each is read once.
-_ANSWER_BYTES_MAX = 64 * 1024
 # The engine's allocator reserves 256 GiB of addresses, so no resource limit holds it: its resident pages are watched.
 _RESIDENT_BYTES_MAX = 512 * 1024 * 1024
 _WATCH_SECONDS = 0.1
 _BUILD_SECONDS_MAX = 5.0
 _PAUSES_SECONDS = (0.0, 0.1, 0.5, 2.0)  # Before each new worker after a failed start; the last one repeats.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegoRules:
-    """The Rego part of a bundle."""
-
-    module: str
-    """One module, `package lockgate`, whose `decision` is asked for."""
-    data: Mapping[str, Any]
-    deny: Mapping[str, str]
-    """Closed list of rule ids that may deny, each with its hint."""
-    obligations: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegoAnswer:
-    """What Rego said about one question. It never permits: no denial is not a grant."""
-
-    deny: tuple[RuleHit, ...] = ()
-    obligations: tuple[RuleHit, ...] = ()
-    errors: tuple[str, ...] = ()
-    """`undefined`, `misshapen`, `unknown_rule` or `failed`. Not empty: a policy error, whatever else holds."""
 
 
 @dataclass(slots=True)
@@ -195,11 +171,11 @@ class RegoWorker:
 async def _answer(loaded: _Loaded, coming: asyncio.Future[bytes | None]) -> RegoAnswer:
     text = await coming
     if text is None:
-        return RegoAnswer(errors=("failed",))
+        return FAILED
     known = loaded.answers.get(text)
     if known is None:
         known = read(text, loaded.rules)
-        if len(loaded.answers) < _ANSWERS_KEPT_MAX:
+        if len(loaded.answers) < KEPT_MAX:
             loaded.answers[text] = known
     return known
 
@@ -211,31 +187,18 @@ async def _unavailable(message: str) -> RegoAnswer:
 def read(text: bytes, rules: RegoRules) -> RegoAnswer:
     """The engine's text as an answer. Strict: whatever is not exactly the expected shape is an error."""
     if text == b"undefined":
-        return RegoAnswer(errors=("undefined",))
-    if len(text) > _ANSWER_BYTES_MAX:
-        return RegoAnswer(errors=("misshapen",))
+        return UNDEFINED
+    if len(text) > BYTES_MAX:
+        return MISSHAPEN
     try:
         output = canonical.parse(text)
     except (canonical.Malformed, canonical.OutsideProfile):
-        return RegoAnswer(errors=("misshapen",))
+        return MISSHAPEN
     match output:
-        case {"expressions": [{"deny": list(deny), "obligations": list(obligations), **more}], **rest} if (
-            not more and not rest
-        ):
-            hits = _hits(deny, "deny", rules.deny), _hits(obligations, "obligation", rules.obligations)
+        case {"expressions": [decision], **rest} if not rest:
+            return rego_answers.read(decision, rules)
         case _:
-            return RegoAnswer(errors=("misshapen",))
-    if hits[0] is None or hits[1] is None:
-        return RegoAnswer(errors=("unknown_rule",))
-    return RegoAnswer(deny=hits[0], obligations=hits[1])
-
-
-def _hits(
-    found: list[Any], effect: Literal["deny", "obligation"], known: Mapping[str, str]
-) -> tuple[RuleHit, ...] | None:
-    if not all(isinstance(each, str) and each in known for each in found):
-        return None
-    return tuple(RuleHit(engine="rego", id=each, effect=effect, hint=known[each]) for each in sorted(set(found)))
+            return MISSHAPEN
 
 
 def _source(rules: RegoRules) -> bytes:

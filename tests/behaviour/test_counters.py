@@ -17,7 +17,7 @@ from invariants.reports import Verdict
 from invariants.state import plan_files, plans
 from invariants.state.plan_files import PlanUnreadable
 from invariants.state.plan_reports import PlanReport
-from tool_registry.contracts import Contract, Limit
+from tool_registry.contracts import Contract, Field, Kind, Limit
 from tool_registry.registry import CATALOGUE, load_catalogue
 
 CONTRACTS = load_catalogue(CATALOGUE).contracts
@@ -191,6 +191,24 @@ def test_what_is_left_out_is_anything() -> None:
     assert report.verdict is Verdict.REFUTED
     assert report.findings[0].example is not None
     assert report.findings[0].example.values["call 1: facts.order.refunded_cents"] >= 19_999
+
+
+def test_a_time_counts_as_questions_carry_it() -> None:
+    """
+    An amount may depend on a time stamp: a plan writes it as a call does, and the amount reads its seconds.
+    """
+    until = Field(name="until", kind=Kind.TIMESTAMP)
+    amount = "if context.arguments.until > 1767225600 then 2 else 1"
+    limit = Limit(name="late", key="tenant", amount=amount, ceiling="1", window="day")
+    timed = replace(REFUND, arguments=(*REFUND.arguments, until), limits=(limit,))
+    call = refund(1)
+
+    verdicts = {
+        time: proved({**call, "arguments": {**call["arguments"], "until": time}}, contracts=(timed,)).verdict
+        for time in ("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z")
+    }
+
+    assert list(verdicts.values()) == [Verdict.PROVED, Verdict.REFUTED]
 
 
 def test_a_plan_that_no_solver_settles_is_unknown(run: Run) -> None:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 
 from admin import case_files, proving, questions, writing
 from admin.__main__ import app
+from admin.candidates import Candidate
 from admin.errors import CommandError, Found
 from admin.steps import Report, Status, Step
 from invariants.jobs import ProofLimits
@@ -167,6 +169,23 @@ def test_an_invariant_that_no_solver_settles_is_unknown(folder: Path, monkeypatc
     assert code == Found.UNKNOWN
     assert stdout.startswith("UNKNOWN: ")
     assert "solver_limit" in stdout
+
+
+def test_a_process_that_does_not_answer_in_time_is_no_yes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Nothing found out is code 2, with the reason: no bundle is equivalent, and no mistake caught, for want of an answer.
+    """
+    patient = Candidate.job.fget
+    hurried = property(lambda candidate: replace(patient(candidate), limits=ProofLimits(seconds=0.01)))
+    monkeypatch.setattr(Candidate, "job", hurried)
+
+    compared = said("diff", str(TUTORIAL / "product"), str(folder), *TOOLS, "--json")
+    measured = said("mutants", str(folder), *TOOLS, "--json")
+
+    assert (compared[0], measured[0]) == (Found.UNKNOWN, Found.UNKNOWN)
+    found = json.loads(compared[1])
+    assert (found["verdict"], found["missing"], found["results"]) == ("unknown", "out_of_time", [])
+    assert "out_of_time" in json.loads(measured[1])["error"]
 
 
 def test_no_solver_is_loaded_by_the_command_itself(folder: Path) -> None:

@@ -21,6 +21,15 @@ from policies.cedar import parse
 from policies.schema import CedarSchema
 from tool_registry.contracts import Contract
 
+_BEARING_OUT = {
+    "assumptions": ("sat",),
+    "premise": ("sat", "unsat"),
+    "never_errs": ("unsat",),
+    "invariant": ("unsat",),
+    "lives": ("",),
+}
+"""Kind -> what the prover's solver answered wherever that is proved. No second solver is asked which rules live."""
+
 Progress = Callable[[Finding, int, int], None]
 """Told of each verdict of the prover, its place from 1, and how many there will be."""
 
@@ -52,7 +61,7 @@ class Prover:
         async with self._queue.turn():
             reason, other = await _both(job, run, second)
         return ProofReport(
-            findings=tuple(second.judge(finding, other) for finding in run.findings(reason)),
+            findings=reports.hollow(tuple(second.judge(finding, other) for finding in run.findings(reason))),
             solvers=tuple(each for each in (run.solver, second.solver) if each is not None),
             engine=cedar_syntax.ENGINE_VERSION,
             encoder=obligations.ENCODER_VERSION,
@@ -93,6 +102,8 @@ class _Run:
             raise InvariantError("more answers than questions")
         if finding.key != self.asked[len(self.answered)].key:
             raise InvariantError("the answer to another question")
+        if finding.verdict is Verdict.PROVED and finding.answers.get("z3", "") not in _BEARING_OUT[finding.kind]:
+            raise InvariantError("a proof that its own answer bears out expected")
         self.answered.append(finding)
         if self.progress is not None:
             self.progress(finding, len(self.answered), len(self.asked))

@@ -284,7 +284,7 @@ def test_slow_proof_is_cut_off() -> None:
 _JOB = job({**FILES, "invariants.cedar": rule(INVARIANTS, "refund-cap")}, SCHEMA, CONTRACTS)
 _FIRST = next(iter(planned(_JOB, statements.read(_JOB.invariants, SCHEMA.typed))))
 NAMED = json.dumps({"solver": {"name": "z3", "version": "1", "options": []}})
-YES = json.dumps(replace(_FIRST, verdict=Verdict.PROVED, digest="d", answers={"z3": "unsat"}).document())
+YES = json.dumps(replace(_FIRST, verdict=Verdict.PROVED, digest="d", answers={"z3": "sat"}).document())
 
 
 @pytest.mark.parametrize(
@@ -298,8 +298,9 @@ YES = json.dumps(replace(_FIRST, verdict=Verdict.PROVED, digest="d", answers={"z
         [YES],
         ["x" * 2_000_000],
         [NAMED, '{"d": 1}'],
+        [NAMED, YES.replace('{"z3": "sat"}', "{}")],
     ],
-    ids=["silent", "nonsense", "other", "half", "word", "unnamed", "endless", "number"],
+    ids=["silent", "nonsense", "other", "half", "word", "unnamed", "endless", "number", "unasked"],
 )
 def test_worker_that_talks_nonsense_is_not_believed(
     lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -89,26 +89,18 @@ def proof(candidate: Candidate) -> ProofReport:
 
 
 def verdict(report: ProofReport) -> Found:
-    """The exit code of a report. Where nothing at all is permitted, everything holds, and nothing is shown."""
-    if not is_inhabited(report):
-        return Found.NO
+    """The exit code of a report."""
     if report.is_proved:
         return Found.YES
     only_unknown = report.failures and all(each.verdict is Verdict.UNKNOWN for each in report.failures)
     return Found.UNKNOWN if only_unknown else Found.NO
 
 
-def is_inhabited(report: ProofReport) -> bool:
-    """Whether some request is permitted, or nobody knows."""
-    premises = [each for each in report.findings if each.kind == "premise"]
-    return any(each.reason != _CLOSED for each in premises)
-
-
 def headline(report: ProofReport) -> str:
     """The verdict and the counts."""
     counts = Counter(each.verdict.value for each in report.findings)
     listed = ", ".join(f"{counts[each.value]} {each.value}" for each in Verdict if counts[each.value])
-    word = _FOUND[verdict(report)].upper() if is_inhabited(report) else "VACUOUS, no request at all is permitted"
+    word = _FOUND[verdict(report)].upper()
     return f"{word}: of {len(report.findings)} questions {listed}, by {report.solver_names}"
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from invariants.errors import InvariantError
 from proofs.claims import Verdict
 
-__all__ = ["Finding", "ProofReport", "SolverUsed", "Verdict", "finding"]
+__all__ = ["Finding", "ProofReport", "SolverUsed", "Verdict", "finding", "hollow"]
+
+_TEXTS = ("kind", "invariant", "sentence", "rule", "action", "principal", "resource", "reason", "where", "digest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,17 @@ class ProofReport:
         }
 
 
+def hollow(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """The same findings; where no request of any type is permitted, with vacuous premises: nothing was shown at all."""
+    premises = [each for each in findings if each.kind == "premise"]
+    if not premises or any(each.reason != "nothing_permitted" for each in premises):
+        return findings
+    return tuple(
+        replace(each, verdict=Verdict.VACUOUS, reason="bundle_permits_nothing") if each.kind == "premise" else each
+        for each in findings
+    )
+
+
 def finding(document: Mapping[str, Any]) -> Finding:
     """
     Read what `Finding.document` wrote.
@@ -126,6 +139,16 @@ def finding(document: Mapping[str, Any]) -> Finding:
         read = Finding(**{**document, "verdict": Verdict(document["verdict"])})
     except (KeyError, TypeError, ValueError) as error:
         raise InvariantError("not a finding") from error
+    if not all(isinstance(document.get(name, ""), str) for name in _TEXTS) or not _are_texts(read.answers):
+        raise InvariantError("texts expected")
+    if not all(isinstance(each, int | None) for each in (read.value, read.limit)):
+        raise InvariantError("numbers expected")
+    if not isinstance(read.counter_example, dict | None):
+        raise InvariantError("a question as counter-example expected")
     if (read.verdict is Verdict.REFUTED) is not (read.counter_example is not None):
         raise InvariantError("a counter-example exactly where refuted expected")
     return read
+
+
+def _are_texts(answers: object) -> bool:
+    return isinstance(answers, dict) and all(isinstance(each, str) for each in (*answers, *answers.values()))

@@ -19,7 +19,7 @@ from invariants.checks import Check, Status
 from invariants.errors import InvariantError, Unreadable, Unsupported
 from invariants.expressions import compile_bool, compile_long
 from invariants.jobs import ProofLimits
-from invariants.reports import ProofReport
+from invariants.reports import ProofReport, Verdict
 from invariants.supervisor import Prover
 from policies.cedar import Engine
 from policies.cedar_syntax import SyntaxRefused
@@ -296,6 +296,19 @@ def test_tool_without_a_permit_is_closed_and_not_vacuous() -> None:
 
     assert report.is_proved
     assert {finding.reason for finding in report.findings if finding.invariant} == {"nothing_permitted"}
+
+
+def test_bundle_that_permits_nothing_is_not_proved() -> None:
+    """
+    D02: without a permit every invariant is true; nobody may publish that as a proof.
+    """
+    closed = '@id("never") forbid (principal, action, resource) when { context.risk > 2 };'
+    files = {"policies.cedar": closed, "invariants.cedar": rule(INVARIANTS, "refund-cap")}
+
+    report = asyncio.run(Prover().prove(files, SCHEMA, CONTRACTS))
+
+    assert not report.is_proved
+    assert {(each.verdict, each.reason) for each in report.failures} == {(Verdict.VACUOUS, "bundle_permits_nothing")}
 
 
 def test_checks_and_engine_agree_on_the_base_invariants() -> None:

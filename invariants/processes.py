@@ -77,8 +77,8 @@ async def converse(task: str, job: object, limits: ProofLimits, hear: Hear) -> s
             code = await process.wait()
     except TimeoutError:
         return "out_of_time"
-    except (InvariantError, ValueError, OSError):
-        # A broken pipe, a line without end, or an answer that was not asked for.
+    except (InvariantError, ValueError, RecursionError, OSError):
+        # A broken pipe, a line without end or bottom, or an answer that was not asked for.
         return "worker_died"
     finally:
         await _end(process)

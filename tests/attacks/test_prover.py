@@ -299,8 +299,26 @@ YES = json.dumps(replace(_FIRST, verdict=Verdict.PROVED, digest="d", answers={"z
         ["x" * 2_000_000],
         [NAMED, '{"d": 1}'],
         [NAMED, YES.replace('{"z3": "sat"}', "{}")],
+        [NAMED, "[" * 500_000],
+        [NAMED, YES.replace('{"z3": "sat"}', '"sat"')],
+        [NAMED, YES.replace('"digest": "d"', '"digest": []')],
+        [NAMED, YES.replace("proved", "refuted").replace('"counter_example": null', '"counter_example": [1]')],
     ],
-    ids=["silent", "nonsense", "other", "half", "word", "unnamed", "endless", "number", "unasked"],
+    ids=[
+        "silent",
+        "nonsense",
+        "other",
+        "half",
+        "word",
+        "unnamed",
+        "endless",
+        "number",
+        "unasked",
+        "deep",
+        "no answers",
+        "no digest",
+        "no question",
+    ],
 )
 def test_worker_that_talks_nonsense_is_not_believed(
     lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

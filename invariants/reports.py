@@ -13,8 +13,6 @@ __all__ = ["Finding", "ProofReport", "SolverUsed", "Verdict", "finding", "hollow
 
 _TEXTS = ("kind", "invariant", "sentence", "rule", "action", "principal", "resource", "reason", "where", "digest")
 
-_TEXTS = ("kind", "invariant", "sentence", "rule", "action", "principal", "resource", "reason", "where", "digest")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -147,19 +145,9 @@ def finding(document: Mapping[str, Any]) -> Finding:
         raise InvariantError("numbers expected")
     if not isinstance(read.counter_example, dict | None):
         raise InvariantError("a question as counter-example expected")
-    if not all(isinstance(document.get(name, ""), str) for name in _TEXTS) or not _are_texts(read.answers):
-        raise InvariantError("texts expected")
-    if not all(isinstance(each, int | None) for each in (read.value, read.limit)):
-        raise InvariantError("numbers expected")
-    if not isinstance(read.counter_example, dict | None):
-        raise InvariantError("a question as counter-example expected")
     if (read.verdict is Verdict.REFUTED) is not (read.counter_example is not None):
         raise InvariantError("a counter-example exactly where refuted expected")
     return read
-
-
-def _are_texts(answers: object) -> bool:
-    return isinstance(answers, dict) and all(isinstance(each, str) for each in (*answers, *answers.values()))
 
 
 def _are_texts(answers: object) -> bool:

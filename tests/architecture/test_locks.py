@@ -24,7 +24,7 @@ def pins(which: str) -> set[str]:
 @pytest.mark.parametrize("which", LOCKS)
 def test_a_lock_names_no_index_and_no_address(which: str) -> None:
     """
-    No option but `--hash`, no address, no link: the lock works with any index.
+    M07: no option but `--hash`, no address, no link: the lock works with any index.
     """
     lines = lock(which).splitlines()
 
@@ -37,7 +37,7 @@ def test_a_lock_names_no_index_and_no_address(which: str) -> None:
 @pytest.mark.parametrize("which", LOCKS)
 def test_every_pin_has_a_hash(which: str) -> None:
     """
-    A file with other content is not installed.
+    M07: a file with other content is not installed.
     """
     blocks = re.split(r"^(?=[A-Za-z0-9])", lock(which), flags=re.MULTILINE)[1:]
 

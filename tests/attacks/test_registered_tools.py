@@ -308,7 +308,8 @@ def test_who_does_not_govern_uploads_no_tool(story: Story) -> None:
 
 def test_a_call_parked_before_a_newer_version_is_presented_again_and_approved(tool: Registered) -> None:
     """
-    A newer version is another tool: no statement of the former is offered or taken; presented again, it is approved.
+    E07: a newer version is another tool: no statement of the former is offered or taken; presented again, it is
+    approved.
     """
     story, sink = tool.story, tool.sink
     asks, approver = story.person("commerce", 1, TENANT), story.person("commerce", 2, TENANT)

@@ -147,7 +147,7 @@ def test_views_of_the_log_are_ones_own(story: Story, foreign: Parked) -> None:
 
 def test_an_order_of_another_tenant_is_no_order(story: Story) -> None:
     """
-    B05: facts are read as the token's tenant: the other's order is missing, and its money stays.
+    B05, D03: facts are read as the token's tenant: the other's order is missing, and its money stays.
     """
     order = story.order(tenant=THEIRS)
 

@@ -80,7 +80,8 @@ def fetched(story: Story, tmp_path: Path) -> Fetched:
 @pytest.mark.parametrize("seed", ["1", "4242"])
 def test_certificate_in_force_is_confirmed_in_a_fresh_process(fetched: Fetched, seed: str) -> None:
     """
-    Bundle, certificate and keys as the routes give them: every obligation is written again, to the byte, and settled.
+    D08: bundle, certificate and keys as the routes give them: every obligation is written again, to the byte, and
+    settled.
     """
     force, certificate, bundle, keys = fetched.bundle()
 

@@ -214,7 +214,8 @@ def test_second_opinions_would_see_a_false_proof() -> None:
 
 def test_base_bundle_notices_what_is_aimed_at() -> None:
     """
-    At least 99 % of the mistakes in the base bundle are caught, nothing is unknown, and every survivor has a question.
+    D09: at least 99 % of the mistakes in the base bundle are caught, nothing is unknown, and every survivor has a
+    question.
     """
     _, _, score = base()
 

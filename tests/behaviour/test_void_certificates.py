@@ -85,7 +85,7 @@ def upgraded(story: Story, tmp_path: Path) -> Iterator[Upgraded]:
 
 def test_gateway_of_a_later_release_refuses_until_it_has_proved_again(story: Story, upgraded: Upgraded) -> None:
     """
-    D07: it starts, is not ready, answers `invariant_unproven`, proves by itself, records that, and then decides.
+    D01: it starts, is not ready, answers `invariant_unproven`, proves by itself, records that, and then decides.
     """
     agent = story.agent(3)
     story = upgraded.story

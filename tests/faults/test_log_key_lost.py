@@ -14,7 +14,7 @@ from tests.world.ground import Ground
 @pytest.mark.parametrize("is_replaced", [False, True], ids=["missing", "another"])
 def test_a_log_is_not_continued_under_another_key(field: Ground, is_replaced: bool) -> None:
     """
-    The gateway does not start, says what to do, and makes no key; with the right one it goes on where it was.
+    M03: the gateway does not start, says what to do, and makes no key; with the right one it goes on where it was.
     """
     file = field.world.home / "keys" / "log.key"
     field.gateway().stop()

@@ -284,6 +284,24 @@ def test_log_rewritten_with_the_stolen_key_shows_against_an_earlier_checkpoint()
     assert [(each.seq, each.reason) for each in compared.findings] == [(8, "forked")]
 
 
+def test_two_heads_of_one_size_show_each_other() -> None:
+    """
+    G05: of two histories of one size, each shown to another auditor, each is good alone and forked beside the other's
+    checkpoint; both heads are signed by the log's key, so whoever holds them has evidence against it.
+    """
+    shown, withheld = log(), log(altered={18: {"state": "failed"}})
+    heads = [each.checkpoints[-1] for each in (shown, withheld)]
+
+    verdicts = [check(shown.raw, [heads[1]]), check(withheld.raw, [heads[0]])]
+
+    assert check(shown.raw, [heads[0]]).is_good
+    assert check(withheld.raw, [heads[1]]).is_good
+    assert heads[0].size == heads[1].size
+    assert [[each.reason for each in verdict.findings] for verdict in verdicts] == [["forked"]] * 2
+    for head in heads:
+        checkpoints.verify(head, KEYS)
+
+
 def test_relinked_chain_shows_without_any_kept_checkpoint() -> None:
     """
     G04: who changes an entry and links all later ones anew, but cannot sign, is found in the batch of that entry.

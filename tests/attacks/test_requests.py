@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from deploy.demo.world import Gateway
-from tests.world import wire
+from tests.world import surface, wire
 from tests.world.stories import REASON, REFUND, Story
 from tests.world.wire import RawAnswer
 
@@ -460,6 +460,23 @@ def test_a_host_that_is_not_ours_is_not_answered(gateway: Gateway, host: str, pa
     assert answer.status in ({404} if path.endswith("/") else {400, 421})
     assert b"evil" not in answer.body
     assert "evil" not in answer.headers.get("location", "")
+
+
+@pytest.mark.parametrize(("method", "path"), surface.routes())
+def test_no_route_answers_under_another_name(gateway: Gateway, method: str, path: str) -> None:
+    """
+    A10: whichever route is asked under a strange Host is not reached, with or without a body.
+    """
+    headers = [("Content-Type", "application/json")]
+    body = b"{}" if method == "POST" else b""
+
+    answers = [
+        wire.send(gateway.url, wire.request(method, surface.filled(path), headers=headers, body=body, host=host))
+        for host in ("evil.example", "evil/x?", "evil#")
+    ]
+
+    assert [answer.reason for answer in answers] == ["host_unknown", "host_malformed", "host_malformed"]
+    assert [answer.status for answer in answers] == [421, 400, 400]
 
 
 def test_a_request_without_a_host_or_with_two_is_refused(gateway: Gateway) -> None:

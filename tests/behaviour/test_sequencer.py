@@ -77,6 +77,29 @@ def test_spends_never_exceed_the_ceiling(database: Urls) -> None:
     assert acts.verified(database.app).is_good
 
 
+def test_two_budgets_in_either_order_hold_both(database: Urls) -> None:
+    """
+    I02: 64 parallel spends over two budgets, half of them in the opposite order, over two gateways: nobody waits for
+    the other for ever, the tighter one is used up exactly, and both hold the same.
+    """
+    rounds = []
+    for number in range(ROUNDS):
+        budgets = [acts.budget(5, 50, name=f"user{number}"), acts.budget(5, 60, name=f"tenant{number}")]
+        rounds.append(
+            [
+                acts.intend(acts.call(f"{number}/{i}"), budgets=budgets if i // 2 % 2 else budgets[::-1])
+                for i in range(64)
+            ]
+        )
+
+    answers = asyncio.run(_two_gateways(database.app, rounds))
+
+    assert [_kinds(each) for each in answers] == [{Intended: 10, Exceeded: 54}] * ROUNDS
+    assert {
+        acts.counter(database.app, f"{name}{number}") for number in range(ROUNDS) for name in ("user", "tenant")
+    } == {(50, 0)}
+
+
 def test_amounts_in_flight_never_exceed_the_fact(database: Urls) -> None:
     """
     64 parallel refunds of one order over two gateways never exceed what was paid.

@@ -1,7 +1,7 @@
 # `make` alone prints the targets. Every target that runs Python makes .venv first, from a hash-pinned lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format lint types imports bench bench-proofs faults corpus differential mutants lock clean set-up-run set-up-dev
+.PHONY: help demo dev test check format lint types imports bench bench-proofs faults corpus conformance opa differential mutants lock clean set-up-run set-up-dev
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -n 2
@@ -45,6 +45,15 @@ faults: set-up-dev ## kill -9 around every stage, again and again; prints a tabl
 
 corpus: set-up-dev ## published Cedar cases against engine, closures and solver (CORPUS=FILE for another archive)
 	@$(PYTHON) -m tests.load.corpus $(CORPUS)
+
+conformance: export LOCKGATE_REQUIRE_OPA = 1
+conformance: export CONFORMANCE_DECISIONS ?= 10000
+conformance: set-up-dev opa ## the Rego engines and the reference: same bundle, same questions, same answers; writes build/conformance.json
+	@$(PYTHON) -m pytest -q tests/conformance
+	@$(PYTHON) -m tests.load.conformance --decisions $(CONFORMANCE_DECISIONS)
+
+opa: ## install the OPA server that tests run against, into build/tools (needs Go)
+	@deploy/opa/install.sh
 
 differential: set-up-dev ## random Cedar: engine, closures, both solvers, until 10,000 obligations are settled
 	@$(PYTHON) -m tests.load.differential

@@ -71,6 +71,7 @@ from invariants.explanations.explainer import Explainer
 from invariants.state.proving import CounterProver
 from invariants.supervisor import Prover
 from policies.rego import RegoWorker
+from policies.rego_answers import RegoEngine
 from proofs.keys import KeyRing, PrivateKey, TrustedKey
 from tool_registry.registry import Registry, load_catalogue
 
@@ -196,7 +197,7 @@ async def _assembled(
     policies, publishing, restoring = await _policies(shared, keys.signer, roots, stack)
     hands = _hands(shared, policies, stack)
     pipeline = _pipeline(shared, policies, restoring, hands, stack)
-    background = [hands.sweeper.run(settings.sweep_seconds), restoring.prove_again(), restoring.watch()]
+    background = [hands.sweeper.run(settings.sweep_seconds), restoring.keep_proved(), restoring.watch()]
     if settings.measure_strength:
         background.append(restoring.measure())
     for job in background:
@@ -235,7 +236,7 @@ async def _policies(
     shared: _Shared, signer: PrivateKey, roots: RootKeys, stack: AsyncExitStack
 ) -> tuple[Policies, Publishing, Restoring]:
     """What decides: engines, the prover behind uploads, and what was in force when the last process ended."""
-    rego = RegoWorker()
+    rego = _rego(shared.settings)
     await rego.start()
     stack.push_async_callback(rego.close)
 
@@ -253,6 +254,7 @@ async def _policies(
         bundle_keys=roots.bundle_keys,
         environment=shared.environment,
         clock=shared.clock,
+        opa=None if shared.settings.opa_url is None else rego,
     )
     restoring = Restoring(
         desk=shared.desk.patiently(),
@@ -267,6 +269,25 @@ async def _policies(
     )
     await restoring.start(_base_bundle(shared.settings), roots, shared.tenants)
     return policies, publishing, restoring
+
+
+def _rego(settings: Settings) -> RegoEngine:
+    """The worker process, or the OPA server that the settings name."""
+    if settings.opa_url is None:
+        return RegoWorker()
+    from policies.opa import OpaServer  # noqa: PLC0415 - with an HTTP stack of its own, which no other gateway needs
+
+    def tell(trouble: str | None) -> None:
+        if trouble is None:
+            log().info("engine_recovered")
+        else:
+            log().error("engine_lost", cause=trouble)
+
+    token = settings.opa_token.get_secret_value() if settings.opa_token else None
+    try:
+        return OpaServer(settings.opa_url, token, on_change=tell)
+    except ValueError as error:
+        raise Misconfigured(f"LOCKGATE_OPA_URL: {error}") from error
 
 
 def _base_bundle(settings: Settings) -> bytes:

@@ -3,7 +3,8 @@
 1. read       strict form, size, digest
 2. verify     signed by a key that is trusted for bundles of this tenant now
 3. review     strict validation, ids, hints, capabilities, a case per rule
-4. cases      every case decided as expected, in an engine of its own; the proof of a bundle that fails here is shown
+4. cases      every case decided as expected, in an engine of its own and on the OPA server that there may be; the proof
+              of a bundle that fails here is shown
 5. proof      every invariant over every permitted question, in worker processes
 
 Of a tool, before 3: its limits, and those of every other tool beside it, are kept by what calls do to the counters.
@@ -32,6 +33,7 @@ from policies.bundles import Bundle
 from policies.cedar_syntax import SyntaxRefused
 from policies.errors import EngineUnavailable, PolicyFault
 from policies.rego import RegoWorker
+from policies.rego_answers import RegoEngine
 from policies.schema import CedarSchema, SchemaError, generate
 from proofs import certificates
 from proofs.certificates import Certificate, SignedCertificate
@@ -88,16 +90,23 @@ class Publishing:
         bundle_keys: KeyRing,
         environment: str,
         clock: Clock,
+        opa: RegoEngine | None = None,
     ) -> None:
+        """`opa` is the server that decides in the place of a worker; bundles must pass their cases there too."""
         self._prover = prover
         self._counters = counters
         self._signer = signer
         self._bundle_keys = bundle_keys
         self._environment = environment
         self._clock = clock
+        self._opa = opa
 
     async def judge_bundle(self, raw: bytes, tenant: str, registry: Registry) -> Judged:
-        """Take a bundle through all five stages; the first that refuses it ends the way."""
+        """
+        Take a bundle through all five stages; the first that refuses it ends the way.
+
+        Raises `Unavailable` when nothing could be found out.
+        """
         try:
             bundle = bundles.parse(raw)
         except PolicyFault as fault:
@@ -121,6 +130,8 @@ class Publishing:
                 findings = tuple({"file": each.file, "message": each.message} for each in found[:FINDINGS_MAX])
                 return Judged(stage="review", findings=findings, bundle=bundle)
             report = await _run_cases(bundle, listed)
+            if report.is_good and self._opa is not None:
+                report = await _run_cases_again(bundle, listed, self._opa)
             if not report.is_good:
                 # What the weakened rules would allow explains a failing case better than the case does.
                 proof = await self._report(bundle, schema, listed)
@@ -220,6 +231,16 @@ async def _run_cases(bundle: Bundle, contracts: tuple[Contract, ...]) -> cases.C
         return await cases.run(bundle, contracts, worker)
     finally:
         await worker.close()
+
+
+async def _run_cases_again(bundle: Bundle, contracts: tuple[Contract, ...], opa: RegoEngine) -> cases.CaseReport:
+    """On the server that will decide, after a worker survived it. A bundle that nobody activates is retired there."""
+    try:
+        await opa.reach()
+    except EngineUnavailable as error:
+        # Nothing was found out about the upload, so it is not refused either.
+        raise Unavailable("engine_unavailable", "the OPA server gave no answer") from error
+    return await cases.run(bundle, contracts, opa)
 
 
 def _case_findings(report: cases.CaseReport) -> tuple[Mapping[str, Any], ...]:

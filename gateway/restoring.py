@@ -18,7 +18,7 @@ import orjson
 
 from gateway.activation import SYSTEM, Active, Policies, proven_actions
 from gateway.clock import Clock
-from gateway.errors import Misconfigured
+from gateway.errors import Misconfigured, Unavailable
 from gateway.ledger import Append, Draft, Ledger
 from gateway.logs import log
 from gateway.publishing import Publishing
@@ -32,7 +32,7 @@ from policies import bundles as bundle_form
 from policies.bundles import Bundle
 from policies.decider import Decider
 from policies.errors import PolicyFault
-from policies.rego import RegoWorker
+from policies.rego_answers import RegoEngine
 from policies.schema import generate
 from proofs import certificates
 from proofs.certificates import Certificate
@@ -85,7 +85,7 @@ class Restoring:
         policies: Policies,
         publishing: Publishing,
         catalogue: Registry,
-        rego: RegoWorker,
+        rego: RegoEngine,
         keys: KeyRing,
         environment: str,
         clock: Clock,
@@ -217,7 +217,10 @@ class Restoring:
         log().info("measured", tenant=tenant, revision=active.revision, certificate=signed.certificate.digest)
 
     async def _genesis(self, base: bytes, roots: RootKeys) -> None:
-        judged = await self._publishing.judge_bundle(base, SYSTEM, self._catalogue)
+        try:
+            judged = await self._publishing.judge_bundle(base, SYSTEM, self._catalogue)
+        except Unavailable as error:
+            raise Misconfigured(f"base bundle: cannot be judged: {error.detail}") from error
         if judged.bundle is None or judged.certificate is None:
             findings = "; ".join(str(each.get("message", "")) for each in judged.findings[:3])
             raise Misconfigured(f"base bundle: refused at `{judged.stage}`: {findings}")

@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     dev_loopback_origins: list[str] = []
     """Loopback origins that tools registered at run time may use. Only in `dev`."""
 
+    opa_url: str | None = None
+    """Origin of the OPA server that evaluates Rego; `http` on loopback only. Without it a worker process does."""
+
+    opa_token: SecretStr | None = None
+    """Bearer token for that server."""
+
     test_crash: str = ""
     """`stage:before` or `stage:after`: kills this process at that point of the next write. Only in `dev`."""
 

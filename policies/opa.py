@@ -113,6 +113,11 @@ class OpaServer:
             await self._client.close_connection()
             self._client = None
 
+    async def reach(self) -> None:
+        """Raise `EngineUnavailable` unless an admissible server answers now."""
+        async with self._within(self._deadline):
+            await self._examine()
+
     async def load(self, name: str, rules: RegoRules) -> None:
         """
         Give a bundle to the server, so that `ask` can name it.
@@ -332,8 +337,12 @@ class _Reply:
     body: bytes
 
     async def json(self) -> Any:
-        """The body. Raises a `ValueError` for what is not strict JSON."""
-        return canonical.parse(self.body)
+        """The body. Raises `OutsideProfile` for JSON that no answer of ours is, another `ValueError` for no JSON."""
+        try:
+            return canonical.parse(self.body)
+        except canonical.Malformed as error:
+            orjson.loads(self.body)
+            raise canonical.OutsideProfile("not_strict") from error
 
     def raise_for_status(self) -> None:
         """Raise unless a question was answered; all other refusals of questions were told before (`_request`)."""

@@ -76,6 +76,10 @@ class RegoWorker:
                 await self._keeper
             self._keeper = None
 
+    async def reach(self) -> None:
+        """Raise `EngineUnavailable` unless a worker answers now."""
+        await self._open_channel(self._deadline)
+
     async def load(self, name: str, rules: RegoRules) -> None:
         """
         Build a bundle in the worker, so that `decide` can name it.

@@ -63,6 +63,10 @@ class RegoEngine(Protocol):
         """End; what is in flight is unavailable."""
         ...
 
+    async def reach(self) -> None:
+        """Raise `EngineUnavailable` unless it can be asked now."""
+        ...
+
     async def load(self, name: str, rules: RegoRules) -> None:
         """Take a bundle, so that `ask` can name it. Raises `PolicyFault` when it does not build."""
         ...

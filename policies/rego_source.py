@@ -4,7 +4,8 @@ A module gets a closed list of pure, bounded built-ins. Whatever reaches the net
 engine's environment (`http.send`, `time.*`, `rand.*`, `net.*`, `opa.runtime`), makes work out of nothing
 (`numbers.range`) or matches patterns that can explode is simply not on it. `import` and `with` are refused: the one
 could bring in, the other could replace, what was checked here. So are template strings, whose calls would hide in a
-text, and what the two engines read differently: all of `data` at once, and the module's own package in it.
+text, and what the two engines decide differently, found by comparing them (`make conformance`): `max` and `min` of
+numbers, `%` and `/`, `not` before a call, membership of what is not bound, all of `data` at once.
 """
 
 from __future__ import annotations
@@ -14,15 +15,23 @@ from collections.abc import Iterator
 
 PACKAGE = "lockgate"
 
-_BUILT_INS = frozenset(
+BUILT_INS = frozenset(
     {
         "abs", "array.concat", "concat", "contains", "count", "endswith", "intersection", "is_array", "is_boolean",
-        "is_number", "is_object", "is_string", "max", "min", "object.get", "startswith", "sum", "union",
+        "is_number", "is_object", "is_string", "object.get", "startswith", "sum", "union",
     }
 )  # fmt: skip
 # A name before a bracket that is no call: `x in (…)`, `not (…)`.
 _WORDS = frozenset({"as", "default", "else", "every", "false", "if", "in", "not", "null", "package", "some", "true"})
 _REFUSED_WORDS = frozenset({"with", "import"})
+_REFUSED_MARKS = {
+    "$": "template strings are not used here",  # Their calls would hide in a text.
+    "%": "`%` is not used here",  # The worker's engine gets it wrong, for small numbers too.
+    "/": "`/` is not used here",  # It makes numbers that are no integers.
+}
+# The rest of a line after `not`: a call with an operand that is missing is false to the one engine, undefined to the
+# other.
+_PLAIN_NEGATION = re.compile(r"[ \t]+[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*[ \t]*(?=[\n;}\]]|$)")
 _TOKEN = re.compile(
     r"""
     (?P<comment>\#[^\n]*)
@@ -41,7 +50,8 @@ def faults(module: str) -> tuple[str, ...]:
     header = _HEADER.match(_without_comments(module))
     if header is None:
         return (f"deny.rego: expected `package {PACKAGE}` first, then at most `import rego.v1`",)
-    return tuple(dict.fromkeys(_faults(_without_comments(module)[header.end() :])))
+    body = _without_comments(module)[header.end() :]
+    return tuple(dict.fromkeys([*_faults(body), *_negations(body)]))
 
 
 def reads(module: str) -> dict[str, frozenset[str] | None] | None:
@@ -78,15 +88,15 @@ def moved(module: str, package: str, data: str) -> str:
 
 
 def _faults(body: str) -> Iterator[str]:
-    allowed = _BUILT_INS | _WORDS | frozenset(_functions(body))
-    before, kind_before = "", ""
+    allowed = BUILT_INS | _WORDS | frozenset(_functions(body))
+    before, kind_before, earlier = "", "", ("", "")
     for kind, word in _words(body):
         if kind == "name" and word in _REFUSED_WORDS:
             yield f"deny.rego: `{word}` is not used here"
         if kind == "mark" and word in ('"', "`"):
             yield "deny.rego: a string does not end"
-        if kind == "mark" and word == "$":
-            yield "deny.rego: template strings are not used here"
+        if kind == "mark" and word in _REFUSED_MARKS:
+            yield f"deny.rego: {_REFUSED_MARKS[word]}"
         if kind == "name" and before != "." and word.split(".")[:2] in (["data"], ["data", PACKAGE]):
             yield f"deny.rego: `{word}`: expected a member of the bundle's data, as in `data.freezes`"
         if kind == "mark" and word == "(":
@@ -94,7 +104,17 @@ def _faults(body: str) -> Iterator[str]:
                 yield f"deny.rego: `{before}` is not on the list of built-ins"
             elif before in ("]", ")", "}") or kind_before == "text":
                 yield "deny.rego: a function is called by a name that is computed"
+        if word == "in" and before == "]" and earlier[0] == "[" and earlier[1].isidentifier():
+            # The worker's engine answers undefined over a name that is not bound yet, which would deny nothing.
+            yield "deny.rego: bind before you test membership: `some name, value in …`, then `value in …`"
+        earlier = (earlier[1], before)
         before, kind_before = word, kind
+
+
+def _negations(body: str) -> Iterator[str]:
+    for found in _TOKEN.finditer(body):
+        if found.lastgroup == "name" and found.group() == "not" and not _PLAIN_NEGATION.match(body, found.end()):
+            yield "deny.rego: `not` stands before a name alone: give the condition a rule of its own"
 
 
 def _functions(body: str) -> Iterator[str]:

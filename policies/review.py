@@ -96,6 +96,8 @@ def _invariants(bundle: Bundle, schema: CedarSchema) -> Iterator[Finding]:
 def _rego(bundle: Bundle) -> Iterator[Finding]:
     for fault in rego_source.faults(bundle.rego.module):
         yield Finding(file="deny.rego", message=fault.removeprefix("deny.rego: "))
+    if rego_source.PACKAGE in bundle.rego.data:
+        yield Finding(file="data.json", message=f"`{rego_source.PACKAGE}` is the module's own place, and no data")
     # A misspelt member would be undefined, and a deny rule over it would silently never hold.
     for name in sorted(set(rego_source.reads(bundle.rego.module) or ()) - MEMBERS):
         yield Finding(file="deny.rego", message=f"`input.{name}` is not a member of the projection")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from policies import rego_source, review
+from policies import bundles, rego_source, review
 from policies.cedar import Engine
 from policies.decider import Decider
 from policies.decisions import Verdict
@@ -156,6 +156,8 @@ def test_text_that_is_not_exactly_an_answer_is_an_error(text: bytes) -> None:
         "x := http.send ({})",
         "x := http.send\n({})",
         "x := `\nwalk(` == walk(input)",
+        'x := $"{http.send({})}"',
+        "x := $`{opa.runtime()}`",
     ],
 )
 def test_module_that_reaches_out_is_refused_at_publish(body: str) -> None:
@@ -167,6 +169,62 @@ def test_module_that_reaches_out_is_refused_at_publish(body: str) -> None:
     found = review.validate(bundle(rego=module), cedar_schema())
 
     assert any(finding.file == "deny.rego" for finding in found)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x := max([5, 10])",
+        "x := min([5, 10])",
+        "x := input.now % 7",
+        "x := input.now / 7",
+        'x if not startswith(input.action, "ban")',
+        "x if not input.action in data.tools",
+        "x if not f(input.action)\nf(a) if a",
+        "x if not input.risk == 3",
+        "x if input.arguments[name] in data.list",
+        "x := data",
+        'x := data["list"]',
+        "x := data.lockgate.deny",
+        "x := object.get(data, input.action, 1)",
+    ],
+)
+def test_what_engines_decide_differently_is_refused_at_publish(body: str) -> None:
+    """
+    C06: the embedded engine takes 5 for the maximum of 5 and 10; what it and OPA answer differently no bundle may use.
+    """
+    module = f'{HEAD}decision := {{"deny": [], "obligations": []}}\n{body}\n'
+
+    assert rego_source.faults(module) != ()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x if not y\ny if input.risk",
+        "x if { not input.registered }",
+        "x if { not y; input.risk > 1 }",
+        "x := [1 | not y]",
+        "x := {data.list[0], input.data.x}",
+        'x := "data % not data[0] / $"',
+        "x if some name, value in input.arguments",
+        "x if input.action in [name | some name in data.list]",
+    ],
+)
+def test_what_they_decide_alike_is_not_refused(body: str) -> None:
+    """
+    The refusals above stop nothing beside them.
+    """
+    assert rego_source.faults(f"{HEAD}{body}\n") == ()
+
+
+def test_data_may_not_stand_in_the_place_of_the_module() -> None:
+    """
+    A member `lockgate` of the data would meet the module's own rules.
+    """
+    found = review.validate(bundle(data={**bundles.base()["data"], "lockgate": {}}), cedar_schema())
+
+    assert [each.file for each in found] == ["data.json"]
 
 
 def test_names_in_comments_and_strings_are_no_calls() -> None:

@@ -17,11 +17,12 @@ from policies.cedar import Engine, EngineAnswer, RuleHit
 from policies.decider import Decider
 from policies.decisions import Decision, join
 from policies.fitting import misfit
-from policies.questions import APPROVER_ROLES, ROLES, Question
+from policies.questions import APPROVER_ROLES, Question
 from policies.rego import RegoWorker
 from policies.rego_answers import RegoAnswer
-from policies.schema import BoolType, LongType, RecordType, StringType, ValueType
-from tests.world.bundles import ask, bundle, cedar_schema, contracts, with_worker
+from tests.world.bundles import bundle, cedar_schema, contracts, with_worker
+from tests.world.questions import random_question
+from tests.world.rego_reference import base_rules
 
 SEED = 20261120
 QUESTIONS = 600
@@ -69,31 +70,6 @@ def test_joined_verdict_agrees_with_the_reference(is_governance: bool) -> None:
     assert different == []
 
 
-def drawn(value: ValueType, draw: random.Random) -> Any:
-    """A value of the type, near the edges more often than a fair draw would be."""
-    match value:
-        case RecordType(attributes=attributes):
-            return {each.name: drawn(each.type, draw) for each in attributes}
-        case LongType(minimum=low, maximum=high):
-            near = [low, high, 0, 1, 44, 45, 1499, 1500, 5000, 5001, 50_000, 86_400, draw.randint(low, high)]
-            return min(max(draw.choice(near), low), high)
-        case BoolType():
-            return draw.random() < 0.5
-        case StringType(choices=choices):
-            return draw.choice(choices) if choices else draw.choice(["x", "usr_1", "usr_platform", "retired"])
-
-
-def random_question(draw: random.Random) -> Question:
-    """Any question that fits the schema, about any tool, by anybody."""
-    name = draw.choice(sorted(contracts()))
-    roles = tuple(sorted(draw.sample(ROLES, draw.randint(0, 3))))
-    who = "agent/retired" if draw.random() < 0.05 else "agent/a"
-    is_agent = draw.random() < 0.5
-    context = drawn(cedar_schema().typed.actions[name].context, draw)
-    context["now"] = draw.choice([1577750399, 1577750400, 1577922999, 1577923000, 1767225600])
-    return ask(who if is_agent else "person/p", name, () if is_agent else roles, **context)
-
-
 QUESTIONS_DRAWN = [random_question(random.Random(SEED + number)) for number in range(QUESTIONS)]
 
 
@@ -134,21 +110,15 @@ def test_slicing_and_cutting_change_no_decision() -> None:
     assert different == []
 
 
-def narrowed_by_hand(question: Question) -> set[str]:
-    """What the base bundle's Rego says, in Python."""
-    data = bundles.base()["data"]
-    risk, now = question.context["risk"], question.context["now"]
-    found = set()
-    for window in data["freezes"]:
-        is_named = "*" in window["tools"] or question.action in window["tools"]
-        if risk > 0 and window["begins"] <= now < window["ends"] and is_named:
-            found.add("change-freeze")
-    if question.principal.id in data["denied"]["principals"]:
-        found.add("denied-principal")
-    resource = {"type": question.resource.type, "id": question.resource.id}
-    if risk > 0 and resource in data["denied"]["resources"]:
-        found.add("denied-resource")
-    return found
+def seen(question: Question) -> dict[str, Any]:
+    """What the base bundle's Rego reads of a question."""
+    return {
+        "action": question.action,
+        "principal": {"id": question.principal.id},
+        "resource": {"type": question.resource.type, "id": question.resource.id},
+        "risk": question.context["risk"],
+        "now": question.context["now"],
+    }
 
 
 def test_worker_agrees_with_the_rules_written_by_hand() -> None:
@@ -166,8 +136,8 @@ def test_worker_agrees_with_the_rules_written_by_hand() -> None:
     different = []
     for question, decision in zip(QUESTIONS_DRAWN, decided, strict=True):
         is_governance = contracts()[question.action].family.value == "governance"
-        expected = set() if is_governance else narrowed_by_hand(question)
-        if {hit.id for hit in decision.rules if hit.engine == "rego"} != expected:
+        expected, _ = base_rules(seen(question), bundles.base()["data"])
+        if {hit.id for hit in decision.rules if hit.engine == "rego"} != (set() if is_governance else expected):
             different.append((question, decision, expected))
     assert different == []
     assert any(hit.engine == "rego" for decision in decided for hit in decision.rules)

@@ -1,0 +1,202 @@
+"""OPA servers for tests: the real one in a process, and what stands before it and misbehaves as told."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from deploy.opa import __main__ as installation
+
+TOKEN = "opa-token-of-these-tests"
+START_SECONDS = 30
+
+
+def program() -> str:
+    """The installed OPA. Without one: a named skip, and a failure in continuous integration."""
+    found = installation.program()
+    if found is None:
+        if os.environ.get("CI") or os.environ.get("LOCKGATE_REQUIRE_OPA"):
+            pytest.fail("no OPA server here: run `make opa`")
+        pytest.skip("no OPA server here: `make opa` installs it")
+    return found
+
+
+@dataclass(slots=True)
+class Server:
+    """An OPA server on a port of its own, which it keeps over restarts."""
+
+    home: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, *more: str) -> None:
+        """Start it, empty, and wait until it answers; `more` goes to its command line."""
+        access = installation.write_access(self.home, TOKEN)
+        command = [*installation.command(program(), f"127.0.0.1:{self.port}", access), *more]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + START_SECONDS
+        while not self._answers():
+            assert self.process.poll() is None, "the OPA server ended"
+            assert time.monotonic() < until, "the OPA server did not start"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """SIGKILL: everything that it was given is gone."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _answers(self) -> bool:
+        try:
+            connection = HTTPConnection("127.0.0.1", self.port, timeout=1)
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+
+
+@contextmanager
+def running(*more: str) -> Iterator[Server]:
+    """A server that ends with the block."""
+    program()
+    with tempfile.TemporaryDirectory(prefix="lockgate-opa-") as home:
+        server = Server(Path(home), _free_port())
+        server.start(*more)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer in the place of OPA's."""
+
+    body: bytes
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Misbehaviour = Callable[["Handler", bytes], Said | None]
+"""What is said to a question in the place of OPA's answer, which is given; None: nothing, the connection is cut."""
+
+
+@dataclass(slots=True)
+class Between:
+    """Stands before a server. Passes everything on until told otherwise; only questions are ever answered wrongly."""
+
+    server: Server
+    origin: str = ""
+    misbehaviour: Misbehaviour | None = None
+    questions: int = 0
+
+    @contextmanager
+    def misbehaving(self, how: Misbehaviour) -> Iterator[None]:
+        """Answer questions like this meanwhile."""
+        self.misbehaviour = how
+        try:
+            yield
+        finally:
+            self.misbehaviour = None
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection of a client."""
+
+    protocol_version = "HTTP/1.1"
+    between: Between
+
+    def do_GET(self) -> None:
+        self._pass()
+
+    def do_PUT(self) -> None:
+        self._pass()
+
+    def do_DELETE(self) -> None:
+        self._pass()
+
+    def do_POST(self) -> None:
+        """A question."""
+        self.between.questions += 1
+        self._pass(self.between.misbehaviour)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing to the terminal."""
+
+    def _pass(self, misbehaviour: Misbehaviour | None = None) -> None:
+        sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        try:
+            said: Said | None = self._forwarded(sent)
+        except (OSError, HTTPException):
+            said = None
+        if misbehaviour is not None:
+            said = misbehaviour(self, b"" if said is None else said.body)
+        if said is None:
+            self.close_connection = True
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # A reset, no end.
+            self.connection.close()
+            return
+        with suppress(OSError):  # Whoever asked stopped listening.
+            self.send_response(said.status)
+            for name, value in {"Content-Length": str(len(said.body)), **said.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(said.body)
+
+    def _forwarded(self, sent: bytes) -> Said:
+        connection = HTTPConnection("127.0.0.1", self.between.server.port, timeout=60)
+        headers = {name: value for name, value in self.headers.items() if name not in ("Host", "Content-Length")}
+        connection.request(self.command, self.path, body=sent, headers=headers)
+        answer = connection.getresponse()
+        said = Said(answer.read(), answer.status, {"Content-Type": answer.headers.get("Content-Type", "text/plain")})
+        connection.close()
+        return said
+
+
+@contextmanager
+def between(server: Server) -> Iterator[Between]:
+    """Something before a server that can lie in its name."""
+    stands = Between(server)
+    bound = type("Bound", (Handler,), {"between": stands})
+    listener = _Listener(("127.0.0.1", 0), bound)
+    stands.origin = f"http://127.0.0.1:{listener.server_address[1]}"
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    try:
+        yield stands
+    finally:
+        listener.shutdown()
+        listener.server_close()
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # As many as ask at once: none waits for its connection.
+
+
+def says(document: object, status: int = 200) -> Misbehaviour:
+    """A document in the place of every answer."""
+    return lambda handler, answer: Said(json.dumps(document).encode(), status)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

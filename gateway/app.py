@@ -197,7 +197,7 @@ async def _assembled(
     policies, publishing, restoring = await _policies(shared, keys.signer, roots, stack)
     hands = _hands(shared, policies, stack)
     pipeline = _pipeline(shared, policies, restoring, hands, stack)
-    background = [hands.sweeper.run(settings.sweep_seconds), restoring.prove_again(), restoring.watch()]
+    background = [hands.sweeper.run(settings.sweep_seconds), restoring.keep_proved(), restoring.watch()]
     if settings.measure_strength:
         background.append(restoring.measure())
     for job in background:

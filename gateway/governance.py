@@ -31,6 +31,8 @@ from proofs.certificates import Certificate
 from proofs.errors import EvidenceError
 from proofs.keys import PublicKey
 from tool_registry.contracts import Contract, Family
+from tool_registry.declarations import parse_registered
+from tool_registry.registry import Registry
 
 _CHANGES_POLICY = frozenset({"activate_bundle", "register_tool"})
 Reconcile = Callable[[str, Any, Outcome], Awaitable[State | None]]
@@ -104,7 +106,7 @@ class _Acts:
         active = self._policies.active(self._tenant)
         if revision <= active.revision:
             raise ActRefused("stale_revision")
-        self._activate(cursor, seq, revision, stored.digest, active.schema.digest)
+        self._activate(cursor, seq, revision, stored.digest, active.schema.digest, active.registry)
         return {"digest": stored.digest, "revision": revision}
 
     def register_tool(self, cursor: Cursor, seq: int) -> Mapping[str, Any]:
@@ -119,7 +121,8 @@ class _Acts:
             raise ActRefused("tool_known")
         schema: str = stored.verdict["schema"]
         revision = active.revision + 1
-        self._activate(cursor, seq, revision, active.bundle_digest, schema)
+        grown = active.registry.with_tool(parse_registered(stored.document))
+        self._activate(cursor, seq, revision, active.bundle_digest, schema, grown)
         return {"digest": digest, "tool": stored.name, "revision": revision}
 
     def register_key(self, cursor: Cursor, seq: int) -> Mapping[str, Any]:
@@ -170,8 +173,8 @@ class _Acts:
             raise ActRefused("bundle_unknown")
         return stored
 
-    def _activate(self, cursor: Cursor, seq: int, revision: int, digest: str, schema: str) -> None:
-        certificate = _newest(bundles.certificates(cursor, self._tenant, digest, schema))
+    def _activate(self, cursor: Cursor, seq: int, revision: int, digest: str, schema: str, registry: Registry) -> None:
+        certificate = _newest(bundles.certificates(cursor, self._tenant, digest, schema), registry)
         if certificate is None:
             raise ActRefused("not_proved")  # tools, engine or solvers changed since the upload: upload it again
         activation = Activation(
@@ -184,14 +187,18 @@ class _Acts:
         acts.activate(cursor, self._tenant, activation, seq)
 
 
-def _newest(kept: Iterable[bytes]) -> Certificate | None:
-    """The newest certificate that is not void: what a former release proved is proved again by another upload."""
+def _newest(kept: Iterable[bytes], registry: Registry) -> Certificate | None:
+    """
+    The newest certificate about these contracts that is not void.
+
+    What a former release proved, or what was proved beside a former version of a tool, is proved by another upload.
+    """
     for content in kept:
         try:
             certificate = certificates.parse(orjson.loads(content)).certificate
         except (EvidenceError, ValueError):
             continue  # The form of a former release.
-        if certifying.is_of_this_release(certificate):
+        if certificate.tools == registry.digests and certifying.is_of_this_release(certificate):
             return certificate
     return None
 

@@ -160,6 +160,16 @@ class Restoring:
         elif in_force is not None and is_quarantined:
             self._policies.put(tenant, in_force, is_quarantined=True)
 
+    async def keep_proved(self) -> None:
+        """
+        Prove whatever is or comes into force without a valid certificate. Runs until cancelled.
+
+        An activation and a registration that two gateways let through at the same moment leave such a pair.
+        """
+        while True:
+            await self.prove_again()
+            await asyncio.sleep(WATCH_SECONDS)
+
     async def prove_again(self) -> None:
         """
         Prove what is in force without a valid certificate; calls are refused until this is done.
@@ -285,6 +295,7 @@ class Restoring:
             await self._desk.ask([tenant, SYSTEM], lambda cursor: _kept(cursor, tenant, bundle.digest, schema.digest)),
             bundle,
             schema.digest,
+            registry,
         )
         decider = Decider(bundle, registry.contracts.values(), self._rego)
         await decider.load()
@@ -321,7 +332,7 @@ class Restoring:
             return False
         return True
 
-    def _valid(self, kept: Sequence[bytes], bundle: Bundle, schema: str) -> Certificate | None:
+    def _valid(self, kept: Sequence[bytes], bundle: Bundle, schema: str, registry: Registry) -> Certificate | None:
         for content in kept:
             try:
                 signed = certificates.parse(orjson.loads(content))
@@ -329,8 +340,9 @@ class Restoring:
             except (EvidenceError, ValueError):
                 continue
             found = signed.certificate
-            made_for = (found.bundle, found.schema, found.environment)
-            if made_for == (bundle.digest, schema, self._environment) and certifying.is_of_this_release(found):
+            made_for = (found.bundle, found.schema, found.tools, found.environment)
+            in_force = (bundle.digest, schema, registry.digests, self._environment)
+            if made_for == in_force and certifying.is_of_this_release(found):
                 return found
         return None
 

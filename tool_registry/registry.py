@@ -49,6 +49,11 @@ class Registry:
         return tuple(each.name for each in self._contracts.values())
 
     @property
+    def digests(self) -> dict[str, str]:
+        """The digest of every contract by name, as certificates have them."""
+        return {name: str(each.digest) for name, each in self._contracts.items()}
+
+    @property
     def digest(self) -> str:
         """One digest over every contract."""
         return self._digest

@@ -88,6 +88,36 @@ def test_a_failed_proof_is_tried_again_until_it_holds(monkeypatch: pytest.Monkey
     assert [each.kind for each in cast(Any, again._ledger).entries] == ["PROVED"]
 
 
+def test_what_comes_into_force_unproved_is_proved_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Long after the start: what a registration on another gateway left without a certificate does not wait for a restart.
+    """
+    again, policies, publishing = unproved()
+    publishing.asked = 2
+    proved = asyncio.Event()
+    monkeypatch.setattr(restoring, "WATCH_SECONDS", 0.0)
+
+    async def keep(*certificate: Any) -> None:
+        pass
+
+    async def reload(tenant: str) -> None:
+        policies.active(tenant).certificate = "certificate"  # type: ignore[misc, assignment]
+        proved.set()
+
+    async def story() -> None:
+        proving = asyncio.create_task(again.keep_proved())
+        for asked in (3, 4):
+            await proved.wait()
+            proved.clear()
+            assert publishing.asked == asked
+            policies.active("acme").certificate = None  # type: ignore[misc]
+        proving.cancel()
+
+    monkeypatch.setattr(again, "_keep", keep)
+    monkeypatch.setattr(again, "reload", reload)
+    asyncio.run(asyncio.wait_for(story(), 5))
+
+
 def test_rules_in_force_for_nobody_are_dropped_when_no_call_decides_under_them() -> None:
     """
     A replaced bundle answers for a while longer than any call decides; one that is in force again is never dropped.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
@@ -88,11 +90,37 @@ def test_tokens_match_within_a_tenant_and_never_across(story: Story) -> None:
     H04: one value has one token in a tenant, another in the next, and none is the value's plain digest.
     """
     first, second = (user(story, number) for number in (0, 1))
-    agent = story.world.cast.agent("acme", 1).token
+    here, there = (story.world.cast.agent(tenant, 1).token for tenant in ("acme", "globex"))
+    theirs = {row["name"]: row for row in story.state("users", "globex")}
+    ours, twin = next((row, theirs[row["name"]]) for row in story.state("users") if row["name"] in theirs)
 
-    seen = [look(story, agent, each["id"]).document["result"]["email"] for each in (first, first, second)]
+    seen = [look(story, here, each["id"]).document["result"]["email"] for each in (first, first, second)]
+    names = [
+        look(story, *each).document["result"]["display_name"] for each in ((here, ours["id"]), (there, twin["id"]))
+    ]
 
     assert seen[0] == seen[1] != seen[2]
+    assert names[0] != names[1]
+    digest = hashlib.sha256(json.dumps(ours["name"]).encode()).hexdigest()
+    assert {names[0].removeprefix("tok_"), names[1].removeprefix("tok_")} & {digest[:16]} == set()
+
+
+def test_a_value_that_looks_like_a_token_is_none(story: Story) -> None:
+    """
+    H04: a token of the gateway, sent as if it were the value, finds nothing, and in free text it stays what it is.
+    """
+    known = user(story)
+    token = look(story, story.world.cast.agent("acme", 1).token, known["id"]).document["result"]["email"]
+    parked = story.parked_refund()
+
+    found = story.client.call(story.person("operator").token, "get_user_360", {"user_id": token})
+    remark = story.client.request(
+        "POST", f"/v1/calls/{parked.call}/feedback", parked.token, body={"text": f"is {token} the customer?"}
+    )
+
+    assert found.status in {404, 422}
+    assert remark.status == 201
+    assert known["email"] not in str(found.document) + str(remark.document)
 
 
 def test_reading_leaves_no_personal_data_behind(story: Story) -> None:

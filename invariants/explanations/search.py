@@ -13,6 +13,7 @@ explanation unknown: "smallest" would be a guess.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, combinations_with_replacement
 from typing import Any
 
@@ -242,6 +243,10 @@ class _Search:
             rest += [*self._others(chosen | {APPROVALS}), self._counted(approvals or self._recorded)]
             changes[alone.name] = self._spanned(alone, int(changes[alone.name].value), rest, under)
         ordered = tuple(changes[each.name] for each in members)
+        if len(ordered) > 1:
+            # Each has the value that the others leave to it, so what bounds one bounds all.
+            reads = tuple(sorted({fact for each in members for fact in self._read_with(each)}))
+            ordered = tuple(replace(each, reads=reads) for each in ordered)
         return distance, Alternative(changes=ordered, approvals=approvals)
 
     def _placed(self, member: Member, held: Sequence[Term]) -> int:

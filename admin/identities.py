@@ -156,7 +156,7 @@ def find(known: tuple[Identity, ...], name: str, tenant: str) -> Identity:
 
 
 def _identities(dev: Mapping[str, Any]) -> Iterator[Identity]:
-    for tenant, members in dev.get("tenants", {}).items():
+    for tenant, members in {**dev.get("tenants", {}), "system": dev.get("system", {})}.items():
         for person in members.get("people", ()):
             yield Identity(
                 tenant=tenant,

@@ -108,6 +108,28 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), prog_name="lockgate", env={"NO_COLOR": "1", "COLUMNS": "200"})
 
 
+@pytest.mark.parametrize(
+    ("named", "token"),
+    [("role:auditor", "t-acme"), ("acme/role:auditor", "t-acme"), ("system/role:auditor", "t-system")],
+)
+def test_the_people_of_tenant_system_act_when_the_tenant_is_named(
+    gateway: Scripted, tmp_path: Path, named: str, token: str
+) -> None:
+    """
+    `make dev` names them apart from the tenants; a role without a tenant is never one of theirs.
+    """
+    acme = {"people": [{"person": "per_1", "roles": ["auditor"], "token": "t-acme"}]}
+    system = {"people": [{"person": "per_1", "roles": ["auditor"], "token": "t-system"}]}
+    file = tmp_path / "dev.json"
+    file.write_text(json.dumps({"url": gateway.url, "tenants": {"acme": acme}, "system": system}))
+    gateway.answers["GET /v1/calls"] = (200, {"calls": []})
+
+    done = run("calls", "--as", named, "--dev-file", str(file))
+
+    assert done.exit_code == 0
+    assert gateway.headers_of("GET /v1/calls")["Authorization"] == f"Bearer {token}"
+
+
 def refund(dev_file: Path, *more: str) -> Result:
     """`lockgate call issue_refund …` as the agent."""
     given = ["order_id=ord_1001", "amount_cents=1250", "--as", "agent:refunder", "--dev-file", str(dev_file)]

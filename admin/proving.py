@@ -101,7 +101,7 @@ def headline(report: ProofReport) -> str:
     counts = Counter(each.verdict.value for each in report.findings)
     listed = ", ".join(f"{counts[each.value]} {each.value}" for each in Verdict if counts[each.value])
     word = _FOUND[verdict(report)].upper()
-    return f"{word}: of {len(report.findings)} questions {listed}, by {report.solver_names}"
+    return f"{word}: of {len(report.findings)} claims {listed}, by {report.solver_names}"
 
 
 def counter_examples(report: ProofReport) -> Iterator[dict[str, Any]]:

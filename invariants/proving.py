@@ -116,7 +116,7 @@ def _show(report: ProofReport, seconds: float) -> None:
             print("  Cedar allows this question:" if finding.invariant else "  The engine errs on this question:")
             print("\n".join(f"    {line}" for line in _shown(finding.counter_example)))
     total, failed = len(report.findings), len(report.failures)
-    print(f"\n{total - failed} of {total} obligations proved in {seconds:.1f} s by {report.solver_names}.")
+    print(f"\n{total - failed} of {total} claims proved in {seconds:.1f} s by {report.solver_names}.")
 
 
 def _asked(finding: Finding) -> str:

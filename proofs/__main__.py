@@ -75,7 +75,8 @@ def _certificate(options: Namespace) -> int:
     compared = "" if options.bundle else ", not compared: no --bundle was given"
     good = (
         f"good: {certificate.digest}\n"
-        f"      {len(certificate.obligations)} obligations over {len(certificate.tools)} tools, by {solvers}\n"
+        f"      {len(certificate.obligations)} obligations and {len(certificate.vacuity)} premises "
+        f"over {len(certificate.tools)} tools, by {solvers}\n"
         f"      bundle {certificate.bundle}{compared}\n"
         "      `python -m invariants recheck` shows whether they are"
     )

@@ -32,6 +32,7 @@ _SUBJECTS = {
     "lives": "(every rule can be satisfied)",
 }
 _FILES = ("policies.cedar", "invariants.cedar")
+_SECONDS_MAX = 86_400.0
 _BYTES_MAX = 4 * 1024 * 1024  # Far more than a bundle may have.
 
 
@@ -44,8 +45,16 @@ def add(commands: Any) -> None:
     defaults = ProofLimits()
     prove.add_argument("--resources", type=int, default=defaults.resources, help="solver units for one check")
     prove.add_argument("--memory-mib", type=int, default=defaults.memory_bytes // 1024 // 1024, help="of each worker")
-    prove.add_argument("--seconds", type=float, default=defaults.seconds, help="safety net for the whole run")
+    prove.add_argument("--seconds", type=seconds, default=defaults.seconds, help="safety net for the whole run")
     prove.set_defaults(run=_run)
+
+
+def seconds(text: str) -> float:
+    """A time limit as an option gives it: more than nothing, and at most a day. Raises `ValueError`."""
+    value = float(text)
+    if not 0 < value <= _SECONDS_MAX:
+        raise ValueError(text)
+    return value
 
 
 def exit_code(report: ProofReport) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from invariants import proving
 from invariants.errors import InvariantError
 from invariants.jobs import ProofLimits
 from invariants.processes import converse
@@ -31,7 +32,7 @@ def add(commands: Any) -> None:
     text.add_argument("--json", action="store_true", help="print the findings as JSON")
     text.add_argument("--resources", type=int, default=findings.RESOURCES, help="z3 units for one obligation")
     text.add_argument("--memory-mib", type=int, default=2048, help="of the process that solves")
-    text.add_argument("--seconds", type=float, default=600.0, help="safety net for the whole run")
+    text.add_argument("--seconds", type=proving.seconds, default=600.0, help="safety net for the whole run")
     text.set_defaults(run=_text)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import invariants
 from invariants import checks, reports, statements
+from invariants.__main__ import main
 from invariants.checks import Check, Status
 from invariants.errors import InvariantError, Unreadable, Unsupported
 from invariants.expressions import compile_bool, compile_long
@@ -271,6 +272,19 @@ def test_command_line_says_what_it_could_not_read(tmp_path: Path) -> None:
     assert result.returncode == 3
     assert "policies.cedar" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["prove", "text"])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0", "soon"])
+def test_time_that_is_none_is_bad_input(command: str, seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A limit that no clock reaches, or has passed, is exit code 3 and a sentence.
+    """
+    with pytest.raises(SystemExit) as ended:
+        main([command, str(BASE), "--seconds", seconds])
+
+    assert ended.value.code == 3
+    assert "--seconds" in capsys.readouterr().err
 
 
 def test_half_a_finding_is_not_read() -> None:

@@ -159,6 +159,10 @@ class Writer:
             except DatabaseUnavailable as error:
                 if cause is None:  # Down since before this batch: whoever waits behind it hears so at once.
                     raise LedgerUnavailable("ledger: no connection to the database", is_known=True) from error
+            except psycopg.errors.ReadOnlySqlTransaction as error:
+                # A standby, or a primary that was set aside: another session may reach one that takes writes.
+                self.close()
+                raise LedgerUnavailable("ledger: the database may only be read", is_known=True) from error
             except (BatchBroken, ConnectionLost, RowsMoved, *_IN_THE_WAY) as error:
                 self._give_up()
                 cause = error

@@ -17,6 +17,8 @@ import pytest
 
 from deploy.demo.backoffice import launch
 from deploy.demo.client import Answer, Client
+from gateway.storage.cluster import SUPERUSER
+from gateway.storage.connections import connect
 from tests.world.crowd import Ask, rush
 from tests.world.ground import Ground, wait_for
 
@@ -135,6 +137,28 @@ def test_database_that_hangs_is_a_no_within_two_seconds(field: Ground) -> None:
     assert {name: status for name, (status, _) in told.items()} == {**dict.fromkeys(asked, 503), "healthy": 200}
     assert {name: seconds for name, (_, seconds) in told.items() if seconds > ANSWER_SECONDS_MAX} == {}
     assert finals == 200
+
+
+def test_database_that_may_only_be_read_is_a_no(field: Ground) -> None:
+    """
+    G08: a database that answers reads and refuses every write, as a standby does: writes are 503 in time without an
+    effect, and once it may be written again the same key runs.
+    """
+    client, key, before = field.client(), secrets.token_hex(16), field.oracle.effects()
+
+    with _read_only(field):
+        started = time.monotonic()
+        refused = [refund(client, field, key) for _ in range(3)]
+        seconds = (time.monotonic() - started) / 3
+        healthy = client.get("/healthz").status
+    during = field.oracle.effects()
+    final = field.finally_answered(lambda client: refund(client, field, key))
+
+    assert {answer.status for answer in refused} == {503}
+    assert seconds < ANSWER_SECONDS_MAX
+    assert healthy == 200
+    assert during == before
+    assert (final.status, final.document["status"]) == (200, "executed")
 
 
 def test_tool_that_cannot_be_reached_is_not_done_and_the_key_may_try_again(field: Ground) -> None:
@@ -267,6 +291,18 @@ def _children(pid: int) -> list[int]:
             if int(fields[1]) == pid:
                 found.append(int(status.parent.name))
     return found
+
+
+@contextmanager
+def _read_only(field: Ground) -> Iterator[None]:
+    """The gateway's sessions are cut, and new ones may only read."""
+    with connect(field.world.cluster.url("postgres", SUPERUSER)) as superuser:
+        superuser.execute("alter role lockgate_app set default_transaction_read_only = on")
+        superuser.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'lockgate_app'")
+        try:
+            yield
+        finally:
+            superuser.execute("alter role lockgate_app reset default_transaction_read_only")
 
 
 @contextmanager

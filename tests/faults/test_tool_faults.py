@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from deploy.demo.client import Answer, Client
+from deploy.demo.client import Answer, Client, signed
 from deploy.demo.world import GatewayFailed
+from gateway.clock import rfc3339
 from gateway.ledger import State
 from tests.world.crowd import Ask, rush
 from tests.world.ground import Ground, wait_for
@@ -67,6 +68,31 @@ def test_answer_after_the_deadline_is_found_by_reconciliation(field: Ground) -> 
     assert (late.status, late.reason) == (504, "in_doubt")
     assert (final.status, final.document["status"]) == (200, "executed")
     assert [each["kind"] for each in told.document["entries"]] == ["INTENT", "OUTCOME", "RECONCILED"]
+
+
+def test_approval_used_in_time_holds_while_the_tool_is_slow(field: Ground) -> None:
+    """
+    E03: an approval consumed before its `not_after` is not taken back when the tool answers after it.
+    """
+    client, finance, key = field.client(), field.person("finance"), secrets.token_hex(16)
+    parked = _refund(client, field, key, amount_cents=6_000)
+    not_after = int(time.time()) + 2
+    statement = {**parked.document["statement"], "not_after": rfc3339(not_after * 1000)}
+    approver = field.person("finance", 2)
+    given = client.request(
+        "POST", f"/v1/calls/{parked.call}/approvals", approver.token, body=signed(approver, statement, "dev")
+    )
+    approvals = [str(given.document["approval"])]
+    field.fault("issue_refund", "hang_after", seconds=2)
+
+    asked = {"order_id": ORDER, "amount_cents": 6_000}
+    done = client.call(finance.token, "issue_refund", asked, reason="damaged_item", key=key, approvals=approvals)
+    answered = time.time()
+
+    assert (parked.status, given.status) == (202, 201)
+    assert answered > not_after
+    assert (done.status, done.document["status"]) == (200, "executed")
+    assert field.oracle.effects()[parked.call] == 1
 
 
 def test_request_that_arrives_late_is_refused_by_its_fence(field: Ground, tool: Tool) -> None:

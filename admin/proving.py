@@ -108,10 +108,10 @@ def counter_examples(report: ProofReport) -> Iterator[dict[str, Any]]:
     """
     As cases that must be denied: every call that the bundle permits and an invariant does not.
 
-    Where a forbid errs, nobody has said yet what should be decided, so there is no case to make.
+    Where a forbid or the invariant itself errs, nobody has said yet what should be decided: there is no case to make.
     """
     for each in report.failures:
-        if each.invariant and each.counter_example is not None:
+        if each.reason == "violated" and each.counter_example is not None:
             name = f"counter-example of {each.invariant}: {each.action} by {each.principal}"
             yield case_form.kept(name, each.counter_example, "deny")
 

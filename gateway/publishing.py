@@ -264,10 +264,11 @@ def _unproved(finding: Finding) -> dict[str, Any]:
         document["errs_on"] = finding.counter_example
     elif finding.verdict is Verdict.REFUTED and finding.counter_example is not None:
         # The call that the bundle would have allowed, replayed on the real engine before anyone sees it. As a case it
-        # belongs into the mended bundle: it must never pass again.
-        name = f"counter-example of {finding.invariant}: {finding.action} by {finding.principal}"
+        # belongs into the mended bundle: it must never pass again. Of an invariant that errs nobody knows that yet.
         document["would_allow"] = finding.counter_example
-        document["case"] = case_form.kept(name, finding.counter_example, "deny")
+        if finding.reason == "violated":
+            name = f"counter-example of {finding.invariant}: {finding.action} by {finding.principal}"
+            document["case"] = case_form.kept(name, finding.counter_example, "deny")
         if finding.value is not None and finding.limit is not None:
             document |= {"value": finding.value, "limit": finding.limit}
     return document

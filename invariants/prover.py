@@ -205,8 +205,9 @@ class _Replay:
 
     def violating(self, finding: Finding, statement: Statement, example: Question) -> Finding:
         """The finding with its counter-example, or an encoding bug when engine, check and solver do not agree."""
-        refuted = replace(finding, verdict=Verdict.REFUTED, reason="violated", counter_example=example.document())
         answer = self._invariants.decide(example)
+        reason = "invariant_errs" if statement.id in answer.errors else "violated"
+        refuted = replace(finding, verdict=Verdict.REFUTED, reason=reason, counter_example=example.document())
         is_violated = statement.id in {hit.id for hit in answer.rules} or statement.id in answer.errors
         if not self._policies.raw_allow(example) or not is_violated:
             return _differs(finding)

@@ -96,6 +96,24 @@ def test_a_kept_counter_example_is_kept_once_and_fails_the_broken_bundle(folder:
     assert kept["name"] in checked["steps"][2]["details"][0]
 
 
+def test_an_invariant_that_errs_is_told_so_and_makes_no_case(folder: Path) -> None:
+    """
+    The rule is right and the invariant overflows: the call shown may be a good one, so nobody is told to deny it.
+    """
+    (folder / "invariants.cedar").write_text(
+        '@id("half-at-most") @sentence("At most half.") forbid (principal, action, resource)'
+        " unless { context.arguments.amount_cents * 10000 <= context.facts.order.paid_cents * 5000 };"
+    )
+    before = (folder / "cases.json").read_bytes()
+
+    found = typed("prove", str(folder), "--keep", code=Found.NO)
+
+    (refuted,) = (each for each in found["obligations"] if each["verdict"] == "refuted")
+    assert (refuted["invariant"], refuted["reason"]) == ("half-at-most", "invariant_errs")
+    assert found["kept"] == []
+    assert (folder / "cases.json").read_bytes() == before
+
+
 def test_a_difference_is_shown_in_both_directions_whatever_the_texts(folder: Path, tmp_path: Path) -> None:
     """
     A bundle that allows some calls more and others less shows one of each; the same rules in other words are the same.

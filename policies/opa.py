@@ -37,7 +37,7 @@ from proofs import canonical
 OLDEST = (1, 21, 3)
 """The first version that this was checked with; older ones have known faults."""
 _CONNECTIONS_MAX = 64
-_IN_FLIGHT_MAX = 512  # At a millisecond each, more would wait longer than the deadline.
+_IN_FLIGHT_MAX = 512  # At a millisecond or two each, more would wait longer than the deadline.
 _BUILD_SECONDS_MAX = 5.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 # Services, bundles, plugins, discovery, decision logs, status reports, tracing: all would make the server reach out,
@@ -73,7 +73,7 @@ class OpaServer:
         origin: str,
         token: str | None = None,
         *,
-        deadline_seconds: float = 1.5,
+        deadline_seconds: float = 1.0,
         on_change: Callable[[str | None], None] = lambda trouble: None,
     ) -> None:
         """
@@ -185,7 +185,7 @@ class OpaServer:
             answer = await self._query(loaded, asked)
         if answer is None:
             raise EngineUnavailable("opa: the server does not keep what it is given")
-        if self._examined != self._opened.connections:
+        if answer is MISSHAPEN or self._examined != self._opened.connections:
             await self._examine()
         return answer
 

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,9 +47,9 @@ class Server:
     def origin(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, *more: str) -> None:
+    def start(self, *more: str, token: str = TOKEN) -> None:
         """Start it, empty, and wait until it answers; `more` goes to its command line."""
-        access = installation.write_access(self.home, TOKEN)
+        access = installation.write_access(self.home, token)
         command = [*installation.command(program(), f"127.0.0.1:{self.port}", access), *more]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.monotonic() + START_SECONDS
@@ -64,11 +65,15 @@ class Server:
             self.process.wait()
             self.process = None
 
+    def status(self, method: str, path: str, headers: Mapping[str, str]) -> int:
+        """How it answers somebody who is no gateway."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection.request(method, path, body=b"{}", headers=dict(headers))
+        return connection.getresponse().status
+
     def _answers(self) -> bool:
         try:
-            connection = HTTPConnection("127.0.0.1", self.port, timeout=1)
-            connection.request("GET", "/health")
-            return connection.getresponse().status == 200
+            return self.status("GET", "/health", {}) == 200
         except (OSError, HTTPException):
             return False
 
@@ -95,27 +100,36 @@ class Said:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Misbehaviour = Callable[["Handler", bytes], Said | None]
-"""What is said to a question in the place of OPA's answer, which is given; None: nothing, the connection is cut."""
+Misbehaviour = Callable[[Said], Said | None]
+"""What is said in the place of the server's answer, which is given; None: nothing, the connection is cut."""
+DOWN = Said(b"", 502)
+"""What stands before a server that does not answer."""
 
 
 @dataclass(slots=True)
 class Between:
-    """Stands before a server. Passes everything on until told otherwise; only questions are ever answered wrongly."""
+    """Stands before a server. Passes everything on until told otherwise."""
 
     server: Server
     origin: str = ""
-    misbehaviour: Misbehaviour | None = None
-    questions: int = 0
+    seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often it was asked by each method about each last part of a path."""
+    _misbehaviours: dict[str, Misbehaviour] = field(default_factory=dict)
 
     @contextmanager
-    def misbehaving(self, how: Misbehaviour) -> Iterator[None]:
-        """Answer questions like this meanwhile."""
-        self.misbehaviour = how
+    def misbehaving(self, how: Misbehaviour, method: str = "POST") -> Iterator[None]:
+        """Answer like this meanwhile: questions, or what the method says."""
+        self._misbehaviours[method] = how
         try:
             yield
         finally:
-            self.misbehaviour = None
+            del self._misbehaviours[method]
+
+    def answer(self, method: str, path: str, said: Said | None) -> Said | None:
+        """What is really said."""
+        self.seen[method, path.rsplit("/", 1)[-1]] += 1
+        how = self._misbehaviours.get(method)
+        return said if how is None else how(said or DOWN)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -134,21 +148,18 @@ class Handler(BaseHTTPRequestHandler):
         self._pass()
 
     def do_POST(self) -> None:
-        """A question."""
-        self.between.questions += 1
-        self._pass(self.between.misbehaviour)
+        self._pass()
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing to the terminal."""
 
-    def _pass(self, misbehaviour: Misbehaviour | None = None) -> None:
+    def _pass(self) -> None:
         sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
             said: Said | None = self._forwarded(sent)
         except (OSError, HTTPException):
             said = None
-        if misbehaviour is not None:
-            said = misbehaviour(self, b"" if said is None else said.body)
+        said = self.between.answer(self.command, self.path, said)
         if said is None:
             self.close_connection = True
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # A reset, no end.
@@ -193,7 +204,7 @@ class _Listener(ThreadingHTTPServer):
 
 def says(document: object, status: int = 200) -> Misbehaviour:
     """A document in the place of every answer."""
-    return lambda handler, answer: Said(json.dumps(document).encode(), status)
+    return lambda _: Said(json.dumps(document).encode(), status)
 
 
 def _free_port() -> int:

@@ -211,6 +211,8 @@ def _rewritten(certificate: Certificate, report: ProofReport) -> Iterator[Differ
             yield Difference(about=about, outcome=Outcome.DIFFERS, cause="the bundle has no such obligation")
         elif again[key].digest != about.digest and again[key].digest:
             yield Difference(about=about, outcome=Outcome.DIFFERS, cause="its text is another one")
+        elif again[key].resource != about.resource:
+            yield Difference(about=about, outcome=Outcome.DIFFERS, cause="its resource is of another type")
     for key, about in again.items():
         if key not in stated:
             yield Difference(about=about, outcome=Outcome.DIFFERS, cause="the certificate lacks it")

@@ -225,6 +225,20 @@ def test_altered_digest_is_found() -> None:
     assert [(each.about.key, each.cause) for each in found.differences] == [(altered.key, "its text is another one")]
 
 
+@pytest.mark.parametrize("member", ["obligations", "vacuity"])
+def test_resource_of_another_type_is_found(member: str) -> None:
+    """
+    The type of request that an obligation is said to be about is the one that it is written for.
+    """
+    certain = evidence.certificate()
+    first, *others = getattr(certain, member)
+
+    found = checked(evidence.signed(replace(certain, **{member: (replace(first, resource="Nothing"), *others)})))
+
+    assert found.outcome is Outcome.DIFFERS
+    assert step(found, "obligations") is Outcome.DIFFERS
+
+
 def test_certificate_without_its_assumptions_is_found() -> None:
     """
     The ledger of assumptions is the encoder's: a shorter one would promise more than was shown.

@@ -27,8 +27,8 @@ def wrong_bundle(stage: Stage) -> None:
     require("the stage that refused it", document["stage"], "proof")
     stage.telling.answered(answer, f"at the {document['stage']}; entry {document['entry']}")
     found = [each for each in document["findings"] if each["invariant"] == INVARIANT]
-    require(f"findings about {INVARIANT}", len(found), 1)
-    finding = found[0]
+    require(f"who could break {INVARIANT}", sorted(each["principal"] for each in found), ["Agent", "Person"])
+    finding = next(each for each in found if each["principal"] == "Agent")
     require("the counter-example breaks the invariant", finding["value"] > finding["limit"], True)
     _show(stage, finding)
     force = stage.client.get("/v1/bundles", author.token).document["in_force"]

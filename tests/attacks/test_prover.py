@@ -369,13 +369,20 @@ def test_killed_second_worker_proves_nothing() -> None:
     The prover goes on and answers everything; without the second solver none of it is a proof.
     """
 
-    def kill(_finding: Finding, place: int, _total: int) -> None:
-        if place == 1:
+    async def kill(run: asyncio.Task[ProofReport]) -> None:
+        while not run.done():
             for child in psutil.Process().children():
                 if "settle" in child.cmdline():
                     os.kill(child.pid, signal.SIGKILL)
+                    return
+            await asyncio.sleep(0.01)
 
-    report = asyncio.run(Prover().prove(FILES, SCHEMA, CONTRACTS, kill))
+    async def proving() -> ProofReport:
+        run = asyncio.create_task(Prover().prove(FILES, SCHEMA, CONTRACTS))
+        await kill(run)
+        return await run
+
+    report = asyncio.run(proving())
 
     assert "worker_died" in {finding.reason for finding in report.failures}
     assert {finding.verdict for finding in report.failures} == {Verdict.UNKNOWN}

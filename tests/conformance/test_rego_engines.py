@@ -188,8 +188,8 @@ deny contains "b-rule" if data.data.data == `data.names`
     assert told(_worker, story) == told(_maker(server), story) == ["a-rule", "b-rule"]
 
 
-def test_base_data_is_what_the_reference_knows() -> None:
+def test_the_reference_knows_the_module_that_is_shipped() -> None:
     """
-    The reference knows the module that is shipped, not an earlier one.
+    It was written beside this very text, not beside an earlier one.
     """
     assert bundles.base()["rego"] in conformance.KNOWN

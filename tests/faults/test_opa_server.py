@@ -343,6 +343,64 @@ async def answers(asked: OpaServer) -> bool:
         return False
 
 
+ENDLESS = RegoRules(
+    module="""package lockgate
+
+import rego.v1
+
+decision := {"deny": deny, "obligations": []}
+deny := [a | some a in data.many; some b in data.many; some c in data.many; some d in data.many; a + b + c + d == -1]
+""",
+    data={"many": list(range(300))},
+    deny={},
+    obligations={},
+)
+
+
+def test_a_rule_without_end_is_cut_and_others_go_on(server: Server) -> None:
+    """
+    C05, C14: questions to rules that do not end are unavailable within the bound, and the server is free again.
+    """
+
+    async def story() -> tuple[list[object], float, bool]:
+        asked = OpaServer(server.origin, opa.TOKEN)
+        await asked.start()
+        await asked.load("b", QUIET)
+        await asked.load("endless", ENDLESS)
+        started = time.monotonic()
+        endless = await asyncio.gather(*(asked.decide("endless", b"{}") for _ in range(20)), return_exceptions=True)
+        seconds = time.monotonic() - started
+        await asyncio.sleep(1)  # The server notices that nobody listens any more.
+        found = await answers(asked)
+        await asked.close()
+        return list(endless), seconds, found
+
+    endless, seconds, is_free = asyncio.run(story())
+
+    assert {type(each) for each in endless} == {EngineUnavailable}
+    assert seconds < ANSWER_SECONDS_MAX
+    assert is_free
+
+
+def test_a_proxy_of_the_environment_is_not_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    C04: neither proxies nor credentials that the environment names lead questions elsewhere.
+    """
+
+    async def story() -> bool:
+        asked = OpaServer(server.origin, opa.TOKEN)
+        await asked.start()
+        await asked.load("b", QUIET)
+        found = await answers(asked)
+        await asked.close()
+        return found
+
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    assert asyncio.run(story())
+
+
 def test_only_the_token_opens_the_server_and_only_below_one_place(server: Server) -> None:
     """
     C14: without the token nothing but `/health`; with it, neither the access rules nor other data can be changed.

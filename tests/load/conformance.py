@@ -39,7 +39,7 @@ from tests.world.rego_reference import (
 )
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
-QUESTIONS_PER_DATA = 20
+QUESTIONS_PER_DATA = 40
 RULES_KNOWN = len(RULES) + 3
 """Rules that can deny: those of the module of built-ins, and the base bundle's."""
 __all__ = ["KNOWN", "RULES_KNOWN", "Counted", "compare", "main"]
@@ -69,8 +69,8 @@ async def compare(engines: Sequence[RegoEngine], decisions: int, seed: int) -> C
             rules, questions = _based(draw) if counted.decisions // QUESTIONS_PER_DATA % 2 else _built(draw)
             for engine in engines:
                 await engine.load("b", rules)
-            for asked in questions:
-                answers = [await engine.ask("b", asked) for engine in engines]
+            by_engine = [await asyncio.gather(*(engine.ask("b", each) for each in questions)) for engine in engines]
+            for asked, *answers in zip(questions, *by_engine, strict=True):
                 if any(answer != answers[0] for answer in answers):
                     counted.differences.append((rules.data, asked, answers))
                 counted.denied.update(hit.id for hit in answers[0].deny)

@@ -33,8 +33,8 @@ _LOOK_ALIKES = dict(
 """Letters of Cyrillic and Greek that pass for Latin ones."""
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 _GZIP = b"\x1f\x8b"
-_GROWTH_MAX = 8
-"""Bytes that one compressed byte may become: repetitive text stays below, a bomb does not."""
+_GROWTH_MAX = 4
+"""Bytes that one compressed byte may become: what people write stays below, a bomb does not."""
 
 
 @dataclass(frozen=True, slots=True)

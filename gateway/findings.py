@@ -38,21 +38,68 @@ def _whole(text: str) -> Spans:
 
 
 def _cards(text: str) -> Spans:
-    """The longest runs of 12 to 19 digits that begin and end with a group and have a card's check digit."""
-    if not text.startswith("+"):  # Dialled: one such number in ten has that digit by chance.
-        yield from _checked(text, 12, 19, _luhn)
+    """The whole run where 12 to 19 digits of it, whole groups, have a card's check digit: what is beside may be its."""
+    if text.startswith("+"):  # Dialled: one such number in ten has that digit by chance.
+        return
+    places = [place for place, character in enumerate(text) if character.isdigit()]
+    sums = _luhn_sums([int(text[place]) for place in places])
+    edges = [at for at in range(len(places) + 1) if _is_edge(places, at)]
+    for number, start in enumerate(edges):
+        ends = edges[number + 1 : number + 20]
+        if any(12 <= end - start <= 19 and _is_card(sums, start, end) for end in ends):
+            yield 0, len(text)
+            return
+
+
+def _is_edge(places: list[int], at: int) -> bool:
+    """Whether a group of digits begins at this digit, and another ends before it."""
+    return at in (0, len(places)) or places[at] > places[at - 1] + 1
+
+
+def _luhn_sums(digits: list[int]) -> tuple[list[int], list[int]]:
+    """Sums of the first n digits, those at odd places doubled, and those at even places doubled."""
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits]
+    odd = itertools.accumulate((doubled[at] if at % 2 else digits[at] for at in range(len(digits))), initial=0)
+    even = itertools.accumulate((digits[at] if at % 2 else doubled[at] for at in range(len(digits))), initial=0)
+    return list(odd), list(even)
+
+
+def _is_card(sums: tuple[list[int], list[int]], start: int, end: int) -> bool:
+    each = sums[(end - 1) % 2]  # The last digit is not doubled.
+    return (each[end] - each[start]) % 10 == 0
 
 
 def _ibans(text: str) -> Spans:
     """Wherever a country's letters stand, the longest account number with its check digits: words may follow it."""
     at = 0
     for match in _COUNTRY.finditer(text):
-        start = match.start()
-        for end in reversed([each.end() for each in _WORD.finditer(text[start : start + 2 * _IBAN_MAX])]):
-            account = text[start : start + end].replace(" ", "").upper()
-            if start >= at and 15 <= len(account) <= _IBAN_MAX and _mod97(account):
-                at = start + end
-                yield start, at
+        length = _account_length(text[match.start() : match.start() + 2 * _IBAN_MAX]) if match.start() >= at else 0
+        if length:
+            at = match.start() + length
+            yield match.start(), at
+
+
+def _account_length(text: str) -> int:
+    """Up to where the text is an account number; 0 if it is none."""
+    head = int("".join(str(_value(character)) for character in text[:4]))
+    rest, digits, taken, length = 0, 2, 4, 0
+    for place, character in enumerate(text[4:], 5):
+        if character == " ":
+            continue
+        value = _value(character)
+        rest = (rest * (10 if value < 10 else 100) + value) % 97
+        digits, taken = digits + (value < 10), taken + 1
+        # Ten digits at least: a few words after a code such as `AB12` come out right by chance too.
+        if taken >= 15 and digits >= 10 and text[place : place + 1] in ("", " ") and (rest * 10**6 + head) % 97 == 1:
+            length = place
+        if taken == _IBAN_MAX:
+            break
+    return length
+
+
+def _value(character: str) -> int:
+    # The pattern, which ignores case, takes the long s and the Kelvin sign for letters too.
+    return int(character, 36) if character.isascii() else 0
 
 
 def _addresses(text: str) -> Spans:
@@ -64,51 +111,17 @@ def _addresses(text: str) -> Spans:
 
 
 def _phones(text: str) -> Spans:
-    """What people dial. A date is read by the same pattern, so that it is not taken for the beginning of a number."""
-    number = text.lower().partition("e")[0].partition("x")[0]
+    """What people dial, several of them too. Dates are read by the same pattern, so that none begins a number."""
+    number = text.lower().partition("e")[0].partition("x")[0].strip()
     digits = sum(map(str.isdigit, number))
-    separators = [each for each in number.strip() if not each.isdigit()]
-    if _DATE.fullmatch(text) or digits > 16:
-        return
-    if number[0] in "+(0" or 9 <= digits <= 11 or (separators and separators != ["."]):
+    separators = [each for each in number[1:] if not each.isdigit()]
+    is_spelled = separators not in ([], ["."])  # With one dot it is an amount.
+    if not _DATE.fullmatch(text) and (is_spelled or 9 <= digits <= 11 or (number[0] in "+(0" and digits <= 16)):
         yield 0, len(text)
-
-
-def _checked(text: str, shortest: int, longest: int, holds: Callable[[str], bool]) -> Spans:
-    groups = [(match.start(), match.end()) for match in _GROUP.finditer(text)]
-    first = 0
-    while first < len(groups):
-        found = None
-        digits = ""
-        for last, (start, end) in enumerate(groups[first : first + longest], first):
-            digits += text[start:end]
-            if len(digits) > longest:
-                break
-            if len(digits) >= shortest and holds(digits):
-                found = last
-        if found is None:
-            first += 1
-        else:
-            yield groups[first][0], groups[found][1]
-            first = found + 1
-
-
-def _luhn(text: str) -> bool:
-    digits = [int(each) for each in text]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def _mod97(account: str) -> bool:
-    # Ten digits at least: a few words after a code such as `AB12` come out right by chance too.
-    digits = "".join(str(int(each, 36)) for each in account[4:] + account[:4])
-    return sum(map(str.isdigit, account)) >= 10 and int(digits) % 97 == 1
 
 
 _IBAN_MAX = 34
 _COUNTRY = re2.compile(r"(?i)\b[A-Z]{2}\d{2}")
-_WORD = re2.compile(r"[A-Za-z0-9]+")
-_GROUP = re2.compile(r"\d+")
 _DATE = re2.compile(r"\d{4}[./-]\d{1,2}[./-]\d{1,2}|[0-3]?\d[./-][0-3]?\d[./-](?:\d{2}|\d{4})")
 _TOP = "com|org|net|edu|gov|info|biz|io|dev|app|eu|"
 _TOP += "uk|de|fr|es|it|nl|se|pl|ch|dk|fi|cz|pt|br|mx|ca|au|nz|jp|cn|kr|ru|tr|vn|ie"
@@ -121,8 +134,8 @@ SHAPES: tuple[Shape, ...] = (
     (
         "secret",
         re2.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-            r"(?:[A-Za-z0-9+/=:,\s\\-]*-----END [A-Z ]*PRIVATE KEY-----|[A-Za-z0-9+/=\s\\]*)"
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[A-Za-z0-9+/=:,\s\\]|-[A-Za-z0-9])*"
+            r"(?:-----END [A-Z ]*PRIVATE KEY-----)?"
         ),
         _whole,
     ),
@@ -149,7 +162,7 @@ SHAPES: tuple[Shape, ...] = (
         re2.compile(
             r"\b\d\d(?:[./-]\d\d){3,7}\b"
             r"|\b\d{4}[./-]\d{1,2}[./-]\d{1,2}\b|\b[0-3]?\d[./-][0-3]?\d[./-](?:\d{2}|\d{4})\b"
-            r"|(?:\(?\+ ?\(?|\(|\b)\d(?:[ ()./-]{0,3}\d){6,15}(?: ?(?:[xX]|(?:ext|Ext|EXT)\.?) ?\d{1,6})?\b"
+            r"|(?:\(?\+ ?\(?|\(|\b)\d(?:[ ()./-]{0,3}\d){6,}(?: ?(?:[xX]|(?:ext|Ext|EXT)\.?) ?\d{1,6})?\b"
         ),
         _phones,
     ),

@@ -39,7 +39,7 @@ from tests.world.rego_reference import (
 )
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
-QUESTIONS_PER_DATA = 40
+QUESTIONS_PER_DATA = 20
 RULES_KNOWN = len(RULES) + 3
 """Rules that can deny: those of the module of built-ins, and the base bundle's."""
 __all__ = ["KNOWN", "RULES_KNOWN", "Counted", "compare", "main"]

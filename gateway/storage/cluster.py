@@ -233,7 +233,10 @@ class Cluster:
         return None
 
     def _superuser(self, database: str = "postgres") -> Connection:
-        return connections.connect(self.url(database, SUPERUSER))
+        connection = connections.connect(self.url(database, SUPERUSER))
+        # A database is copied or removed file by file, and a busy disk takes its time; cut short, it would stay half.
+        connection.execute("set statement_timeout = '60s'")
+        return connection
 
     def _create_roles(self) -> None:
         """Idempotent, and made anew at each start: a crash may have come between two of them."""

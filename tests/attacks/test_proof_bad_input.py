@@ -321,7 +321,7 @@ def test_a_product_beyond_the_solvers_is_unknown(product: str) -> None:
 
     assert not report.is_proved
     assert verdicts(report)["extra"] <= {Verdict.UNKNOWN, Verdict.REFUTED}
-    assert {each.reason for each in about_invariants(report.failures)} <= {"solver_limit", "violated", "replay_errs"}
+    assert {each.reason for each in about_invariants(report.failures)} <= {"solver_limit", "violated", "invariant_errs"}
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])

@@ -29,7 +29,7 @@ from invariants.tool_requests import ToolRequests
 from policies.cedar import PRINCIPAL_TYPES, PrincipalType, parse
 from policies.schema import ActionType
 
-ENCODER_VERSION = f"lockgate-obligations 2, {compiler.COMPILER_VERSION}"
+ENCODER_VERSION = f"lockgate-obligations 3, {compiler.COMPILER_VERSION}"
 """Changes whenever the meaning or the printed form of an obligation changes; certificates name it."""
 
 ASSUMPTIONS = (

@@ -72,7 +72,13 @@ class ToolRequests:
 
     def given(self) -> tuple[Term, ...]:
         """Assumptions and axioms. Take them after everything that is asked about has been translated."""
-        return (*self.universe.axioms(), *self.assumptions)
+        return (*self.universe.axioms(), *self.assumptions, *self._known())
+
+    def _known(self) -> Iterator[Term]:
+        """No entity comes with a question but its principal (and actions, which the schema knows)."""
+        universe, principal = self.universe, self.universe.principal()
+        for entity in universe.asked():
+            yield universe.terms.implication(universe.exists(entity), universe.same(entity, principal))
 
     def _satisfied(self, effect: str) -> Iterator[Term]:
         return (self.satisfied(rule) for rule in self.rules if rule.effect == effect)

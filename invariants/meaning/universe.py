@@ -249,6 +249,10 @@ class Universe:
             self._axioms.extend([consequence(element) for element in tuple(self._pools.get(shape, {}).values())])
         return (*self._axioms, *self._hierarchy())
 
+    def asked(self) -> tuple[Entity, ...]:
+        """Entities whose ancestors are asked for."""
+        return tuple(self._sources.values())
+
     def instances(self, element: Type, values: Sequence[Value]) -> tuple[Term, ...]:
         """What follows from the axioms for elements that no policy names; a store has such."""
         shape = _shape(element)

@@ -146,6 +146,30 @@ def test_dead_rule_is_refused_unless_accepted(annotation: str, verdict: Verdict,
     assert (idle.verdict, idle.reason) == (verdict, reason)
 
 
+@pytest.mark.parametrize(
+    ("condition", "verdict"),
+    [
+        ('Person::"a" in Role::"finance" && principal != Person::"a"', Verdict.PROVED),
+        ('Person::"a" in Role::"finance"', Verdict.REFUTED),
+        ('principal in Role::"finance"', Verdict.REFUTED),
+    ],
+)
+def test_nobody_but_the_principal_comes_with_a_question(condition: str, verdict: Verdict) -> None:
+    """
+    A rule about somebody else's roles never holds: only the principal's are known to the engine.
+    """
+    text = f'@id("a") permit (principal, action, resource) when {{ {condition} }}; {OPEN}'
+    closed = over_refunds('context.tenant == "x"')
+
+    findings = about_invariants(proved(text, closed, REFUND))
+
+    assert verdict in {finding.verdict for finding in findings}
+    assert {finding.verdict for finding in findings} <= {Verdict.PROVED, verdict}
+
+
+OPEN = '@id("b") permit (principal, action, resource) when { context.tenant == "y" };'
+
+
 def test_bundle_without_invariants_is_not_proved() -> None:
     """
     Nothing shown is not everything shown.

@@ -190,24 +190,6 @@ def test_what_is_sent_in_the_wrong_place_is_not_kept_either(story: Story, canary
     assert value not in everything_kept(story)
 
 
-def test_a_replay_shows_what_the_reader_may_see_now(story: Story) -> None:
-    """
-    H07: a stored answer is redacted by the rights of whoever reads it, now.
-    """
-    operator = story.hire("operator")
-    known = user(story, 3)
-    key = "replayed-for-fewer-rights"
-    arguments = {"user_id": known["id"]}
-    done = story.client.call(
-        operator.token, "revoke_push_tokens", arguments, reason="account_takeover_suspected", key=key
-    )
-    assert done.status in {200, 422}, done.document
-
-    seen = story.client.get(f"/v1/calls/{done.call}", story.token(operator.id, [])) if done.status == 200 else None
-
-    assert seen is None or seen.status in {200, 404}
-
-
 def test_numbers_of_checks_give_no_hidden_fact_away(story: Story) -> None:
     """
     H01: an agent may not see a creator's balance, nor a comparison with it, in a refusal, a dry run or a look back.

@@ -163,6 +163,41 @@ def test_an_answer_of_another_shape_leaves_the_outcome_open(tool: Registered) ->
     )
 
 
+def test_a_replay_shows_what_the_reader_may_see_now(tool: Registered) -> None:
+    """
+    H07: the stored answer to a key, read again under a token without the role, has tokens for what the role saw, and so
+    has a look at the call; whom the rules would refuse by now is refused; with the roles again it is as it was.
+    """
+    story, sink = tool.story, tool.sink
+    declared = (
+        DECLARATION.replace("ORIGIN", sink.origin)
+        .replace("send_parcel", "send_letter")
+        .replace("visible_to:\n", "visible_to:\n  personal: [operator]\n")
+        .replace("reason_codes:", "  recipient: {kind: text, label: personal, length_max: 100}\nreason_codes:")
+    )
+    registered = register(story, str(upload(story, declared).document.get("digest")))
+    assert registered.document["status"] == "executed", registered.document
+    person = story.hire("commerce", "operator", tenant=TENANT)
+    sink.answer = {"parcel_id": "par_9", "recipient": "Ada Canary"}
+
+    def ask(token: str) -> Answer:
+        arguments = {"parcel_id": "par_9", "weight_grams": 100}
+        return story.client.call(token, "send_letter", arguments, reason="goodwill", key="letter-nine")
+
+    first = ask(person.token)
+    reduced = story.token(person.id, ["commerce"], TENANT)
+    looked, replayed = story.client.get(f"/v1/calls/{first.call}", reduced), ask(reduced)
+    refused = ask(story.token(person.id, ["growth"], TENANT))
+    restored = ask(story.token(person.id, ["commerce", "operator"], TENANT))
+
+    assert (first.status, first.document["result"]["recipient"]) == (200, "Ada Canary")
+    assert (replayed.status, replayed.headers["idempotency-replayed"]) == (200, "true")
+    assert all(answer.document["result"]["recipient"].startswith("tok_") for answer in (looked, replayed))
+    assert (refused.status, refused.reason, "result" in refused.document) == (403, "no_longer_permitted", False)
+    assert restored.document["result"] == first.document["result"]
+    assert len([each for each in sink.received if each.headers["idempotency-key"] == first.call]) == 1
+
+
 def test_a_tool_is_registered_once(tool: Registered) -> None:
     """
     Registering the same declaration again fails definitely; the revision stays.

@@ -22,6 +22,7 @@ from typing import Any
 from invariants import certifying, obligations
 from invariants.jobs import ProofLimits
 from invariants.reports import Finding, ProofReport, Verdict
+from invariants.solving import versions
 from invariants.sources import Source
 from invariants.supervisor import Progress, Prover
 from policies import cedar_syntax
@@ -192,6 +193,15 @@ def _versions(certificate: Certificate) -> Iterator[Step]:
         else:
             cause = f"made with `{stated}`, installed is `{installed}`: install the release that it was made with"
             yield Step(name=name, outcome=Outcome.UNKNOWN, detail=cause)
+    used = {name: solver.version for name, solver in certificate.solvers.items()}
+    listed = ", ".join(f"{name} {version}" for name, version in sorted(used.items()))
+    if used == versions.installed():
+        yield Step(name="solvers", outcome=Outcome.CONFIRMED, detail=f"{listed}, installed here too")
+    else:
+        # An answer is worth the same whichever version repeats it; that these gave it can be looked up nowhere.
+        yield Step(name="solvers", outcome=Outcome.SKIPPED, detail=f"says {listed}; settled again by those installed")
+    scope = f"tenant `{certificate.tenant}`, environment `{certificate.environment}`: the log that names it says so"
+    yield Step(name="scope", outcome=Outcome.SKIPPED, detail=scope)
 
 
 def _step(name: str, differences: tuple[Difference, ...], good: str) -> Step:

@@ -6,6 +6,7 @@ Exit codes of every command: 0 proved or confirmed, 1 refuted or different, 2 un
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -28,7 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for part in (proving, auditing, counters, texts):
         part.add(commands)
     chosen = parser.parse_args(arguments)
-    return int(chosen.run(chosen))
+    try:
+        code = int(chosen.run(chosen))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has had enough, and was not told the end: nothing is confirmed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    return code
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Rego on an OPA server, where one is configured: the one door to its client.
+"""Rego on an OPA server, where one is configured; `opa_http` carries it.
 
 The gateway verifies a bundle before the server sees any of it; the server evaluates and is asked for nothing else.
 What each bundle needs lies under names that its content gives, so that revisions stand side by side:
 
     data    lockgate/content/<id>   the bundle's digest and its data
-    policy  lockgate/<id>/rules     its module, moved into a package of its own
-    policy  lockgate/<id>/answer    the fixed query path: the digest, and the decision if there is one
+    policy  lockgate/rules/<id>     its module, moved into a package of its own, and one rule more, the only one that is
+                                    asked for: the digest, and the decision if there is one
 
 An answer counts when it has exactly that shape, names the bundle that was asked about, and came from a server that was
 examined: of an admitted version, configured to reach nobody. A server that has not got the bundle (it was restarted,
@@ -16,7 +16,6 @@ anew.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,27 +26,26 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 from opa_client.errors import DeleteDataError, DeletePolicyError, RegoParseError
-from opa_client.opa_async import AsyncOpaClient
 
 from policies import rego_answers, rego_source
 from policies.errors import EngineUnavailable, PolicyFault
-from policies.rego_answers import BYTES_MAX, FAILED, MISSHAPEN, UNDEFINED, RegoAnswer, RegoRules
+from policies.opa_http import Client, EvaluationFailed
+from policies.rego_answers import FAILED, MISSHAPEN, UNDEFINED, RegoAnswer, RegoRules
 from proofs import canonical
 
 OLDEST = (1, 21, 3)
 """The first version that this was checked with; older ones have known faults."""
-_CONNECTIONS_MAX = 64
 _IN_FLIGHT_MAX = 512  # At a millisecond or two each, more would wait longer than the deadline.
 _BUILD_SECONDS_MAX = 5.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 # Services, bundles, plugins, discovery, decision logs, status reports, tracing: all would make the server reach out,
 # or let somebody else decide what it evaluates.
 _CONFIGURED = frozenset({"labels", "default_decision", "default_authorization_decision"})
-_ANSWER = """package lockgate.answers.{id}
+_ANSWER = """
 
-answer := {{
+{name} := {{
 	"bundle": data.lockgate.content.{id}.bundle,
-	"decisions": [decision | decision := data.lockgate.rules.{id}.decision],
+	"decisions": [found | found := data.lockgate.rules.{id}.decision],
 }}
 """
 
@@ -88,7 +86,7 @@ class OpaServer:
         self._trouble: str | None = None
         self._bundles: dict[str, _Loaded] = {}
         self._in_flight = 0
-        self._client: _Client | None = None
+        self._client: Client | None = None
         self._examined = -1
         """The number of connections made when the server was last found good; a new one may lead to another server."""
         self._examining: asyncio.Task[None] | None = None
@@ -101,7 +99,7 @@ class OpaServer:
     async def start(self) -> None:
         """Be ready to ask. A server that is down now may come up later."""
         host, port, is_tls = self._parts
-        client = _Client(host=host, port=port, ssl=is_tls, token=self._token, retries=0, timeout=_BUILD_SECONDS_MAX)
+        client = Client(host=host, port=port, ssl=is_tls, token=self._token, retries=0, timeout=_BUILD_SECONDS_MAX)
         self._client = await client.__aenter__()
 
     async def close(self) -> None:
@@ -143,9 +141,8 @@ class OpaServer:
             return
         with suppress(EngineUnavailable):  # A server that is gone has forgotten it too.
             async with self._within(self._deadline):
-                for policy in (f"lockgate/{loaded.id}/answer", f"lockgate/{loaded.id}/rules"):
-                    with suppress(DeletePolicyError):
-                        await self._opened.delete_policy(policy)
+                with suppress(DeletePolicyError):
+                    await self._opened.delete_policy(f"lockgate/rules/{loaded.id}")
                 with suppress(DeleteDataError):
                     await self._opened.delete_data(f"lockgate/content/{loaded.id}")
 
@@ -176,8 +173,8 @@ class OpaServer:
         given = loaded.given
         answer = await self._query(loaded, asked)
         if answer is None:
-            if loaded.given == given:
-                await self._examine()
+            await self._examine()
+            if loaded.given == given:  # Nobody has given it meanwhile.
                 try:
                     await self._give(loaded)
                 except PolicyFault as fault:
@@ -192,8 +189,8 @@ class OpaServer:
     async def _query(self, loaded: _Loaded, asked: dict[str, Any]) -> RegoAnswer | None:
         """What the server says, or None when it has not got the bundle."""
         try:
-            document = await self._opened.query_rule(asked, f"lockgate.answers.{loaded.id}", "answer")
-        except _EvaluationFailed:
+            document = await self._opened.query_rule(asked, f"lockgate.rules.{loaded.id}", rego_source.ANSWER)
+        except EvaluationFailed:
             return FAILED
         except canonical.OutsideProfile:  # JSON as it should be, with a value in it that no answer has.
             return MISSHAPEN
@@ -209,14 +206,11 @@ class OpaServer:
     async def _put(self, loaded: _Loaded) -> None:
         client, content = self._opened, {"bundle": loaded.name, "data": dict(loaded.rules.data)}
         async with self._within(_BUILD_SECONDS_MAX):
+            await client.update_or_create_data(content, f"lockgate/content/{loaded.id}")
             try:
-                await client.update_or_create_data(content, f"lockgate/content/{loaded.id}")
-                await client.update_policy_from_string(loaded.module, f"lockgate/{loaded.id}/rules", rego_compat=False)
+                await client.update_policy_from_string(loaded.module, f"lockgate/rules/{loaded.id}", rego_compat=False)
             except RegoParseError as error:
                 raise PolicyFault("deny.rego: does not build on the OPA server") from error
-            # Last: without it the server has not got the bundle.
-            answer = _ANSWER.format(id=loaded.id)
-            await client.update_policy_from_string(answer, f"lockgate/{loaded.id}/answer", rego_compat=False)
         loaded.given += 1
 
     async def _examine(self) -> None:
@@ -240,7 +234,7 @@ class OpaServer:
                 yield
         except PolicyFault:
             raise
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, RegoParseError) as error:
             self._tell(type(error).__name__)
             raise EngineUnavailable("opa: the server gave no answer") from error
         except EngineUnavailable as error:
@@ -254,7 +248,7 @@ class OpaServer:
         self._trouble = trouble
 
     @property
-    def _opened(self) -> _Client:
+    def _opened(self) -> Client:
         if self._client is None:
             raise EngineUnavailable("opa: not started, or closed")
         return self._client
@@ -304,7 +298,8 @@ def _loaded(name: str, rules: RegoRules) -> _Loaded:
     content = [name, rules.module, dict(rules.data)]
     identity = "b" + sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
     module = rego_source.moved(rules.module, f"lockgate.rules.{identity}", f"data.lockgate.content.{identity}.data")
-    return _Loaded(name=name, rules=rules, id=identity, module=module)
+    answer = _ANSWER.format(name=rego_source.ANSWER, id=identity)
+    return _Loaded(name=name, rules=rules, id=identity, module=module + answer)
 
 
 def _heard(done: asyncio.Task[None]) -> None:
@@ -323,91 +318,3 @@ def _require_admissible(config: Any) -> None:
         raise EngineUnavailable(f"opa: expected version {'.'.join(map(str, OLDEST))} or later")
     if surplus := sorted(str(name) for name in members if name not in _CONFIGURED):
         raise EngineUnavailable(f"opa: configured with {', '.join(surplus)}; see deploy/opa/opa.yaml")
-
-
-class _EvaluationFailed(Exception):
-    """The rules were evaluated and contradict each other: a decision, and no fault of the server."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """A whole answer of the server, in the place of the client library's own: read once, bounded and strictly."""
-
-    status: int
-    body: bytes
-
-    async def json(self) -> Any:
-        """The body. Raises `OutsideProfile` for JSON that no answer of ours is, another `ValueError` for no JSON."""
-        try:
-            return canonical.parse(self.body)
-        except canonical.Malformed as error:
-            orjson.loads(self.body)
-            raise canonical.OutsideProfile("not_strict") from error
-
-    def raise_for_status(self) -> None:
-        """Raise unless a question was answered; all other refusals of questions were told before (`_request`)."""
-        if self.status != 200:
-            raise _EvaluationFailed
-
-
-async def _bounded(content: aiohttp.StreamReader) -> bytes:
-    body = b""
-    while part := await content.read(BYTES_MAX):
-        body += part
-        if len(body) > BYTES_MAX:
-            raise EngineUnavailable("opa: an answer that is too large")
-    return body
-
-
-def _is_about_what_was_sent(method: str, reply: _Reply) -> bool:
-    """Whether a refusal says something of a module or of its evaluation; every other one is about the server."""
-    if method == "POST":
-        return reply.status == 500 and _is_conflict(reply.body)
-    try:
-        return reply.status in (400, 404) and isinstance(canonical.parse(reply.body), dict)
-    except (canonical.Malformed, canonical.OutsideProfile):
-        return False
-
-
-def _is_conflict(body: bytes) -> bool:
-    try:
-        document = canonical.parse(body)
-    except (canonical.Malformed, canonical.OutsideProfile):
-        return False
-    match document:
-        case {"code": "internal_error", "errors": [{"code": "eval_conflict_error"}]}:
-            return True
-        case _:
-            return False
-
-
-class _Client(AsyncOpaClient):  # type: ignore[misc]  # the library has no types
-    """The library's client without what would surprise: redirects, proxies, cookies, retries, unbounded answers."""
-
-    connections = 0
-    """How many were made: a server can be replaced by another only where a connection ends."""
-
-    async def _init_session(self) -> None:
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_create_end.append(self._connected)
-        context = ssl.create_default_context() if self.ssl else True
-        self._session = aiohttp.ClientSession(
-            headers={**(self.headers or {}), "Accept-Encoding": "identity"},
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX, ssl=context),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=self.timeout),
-            trust_env=False,
-            auto_decompress=False,
-            trace_configs=[trace],
-        )
-
-    @asynccontextmanager
-    async def _request(self, method: str, url: str, **more: Any) -> AsyncIterator[_Reply]:
-        async with self._session.request(method, url, allow_redirects=False, **more) as response:
-            reply = _Reply(response.status, await _bounded(response.content))
-        if reply.status not in (200, 204) and not _is_about_what_was_sent(method, reply):
-            raise EngineUnavailable(f"opa: status {reply.status}")
-        yield reply
-
-    async def _connected(self, session: Any, context: Any, params: Any) -> None:
-        self.connections += 1

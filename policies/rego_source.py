@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator
 
 PACKAGE = "lockgate"
+ANSWER = "lockgate_answer"
+"""The name of a rule that a module may not have: it is added where the module goes to an OPA server."""
 
 BUILT_INS = frozenset(
     {
@@ -95,6 +97,8 @@ def _faults(body: str) -> Iterator[str]:
             yield f"deny.rego: `{word}` is not used here"
         if kind == "mark" and word in ('"', "`"):
             yield "deny.rego: a string does not end"
+        if kind == "name" and word.split(".")[0] == ANSWER:
+            yield f"deny.rego: `{ANSWER}` is not used here"
         if kind == "mark" and word in _REFUSED_MARKS:
             yield f"deny.rego: {_REFUSED_MARKS[word]}"
         if kind == "name" and before != "." and word.split(".")[:2] in (["data"], ["data", PACKAGE]):

@@ -184,6 +184,8 @@ def test_module_that_reaches_out_is_refused_at_publish(body: str) -> None:
         "x if not input.risk == 3",
         "x if input.arguments[name] in data.list",
         "x := data",
+        "lockgate_answer := 1",
+        "x := lockgate_answer.decisions",
         'x := data["list"]',
         "x := data.lockgate.deny",
         "x := object.get(data, input.action, 1)",

@@ -154,7 +154,7 @@ def test_a_redirect_is_not_followed(opa_field: Ground, between: Between, server:
     C04: a server that sends questions elsewhere: 503, and nobody else is asked.
     """
     with opa.between(server) as elsewhere:
-        there = {"Location": f"{elsewhere.origin}/v1/data/lockgate/answers/x/answer"}
+        there = {"Location": f"{elsewhere.origin}/v1/data/lockgate/rules/x/lockgate_answer"}
         with between.misbehaving(lambda said: Said(b"", 307, there)):
             answer = refund(opa_field)
 
@@ -211,12 +211,12 @@ def test_a_server_that_is_down_and_comes_back_empty_is_given_the_bundle_once(
     server.kill()
     down = refund(opa_field)
     server.start()
-    given = between.seen["PUT", "answer"]
+    given = between.given()
     answers = rush(opa_field.gateway().url, asks(opa_field, 30))
 
     assert told(down) == UNAVAILABLE
     assert {each.status for each in answers} == {200}
-    assert between.seen["PUT", "answer"] == given + 1
+    assert between.given() == given + 1
 
 
 def test_a_gateway_starts_while_the_server_is_down(opa_field: Ground, between: Between, server: Server) -> None:
@@ -335,6 +335,40 @@ def test_a_server_that_was_replaced_is_examined_before_it_is_believed(server: Se
     assert [each is None for each in troubles] == [False, True]
 
 
+ODDITIES: dict[str, opa.Misbehaviour] = {
+    "connection cut": lambda said: None,
+    "a list": says([]),
+    "a number": says({"result": 1}),
+    "a list as a refusal": says([], 400),
+    "HTML as a refusal": lambda said: Said(b"<html></html>", 404),
+    "500": says({"code": "internal_error"}, 500),
+    "nothing": lambda said: Said(b""),
+    "a redirect": lambda said: Said(b"", 307, {"Location": "http://127.0.0.1:9/"}),
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_server_that_answers_oddly_to_anything_is_not_believed(server: Server, method: str) -> None:
+    """
+    C04: what it says of itself, or of what it was given, in any other form: unavailable, until it makes sense.
+    """
+
+    async def story(between: Between) -> dict[str, tuple[bool, bool]]:
+        found = {}
+        for oddity, misbehaviour in ODDITIES.items():
+            asked = OpaServer(between.origin, opa.TOKEN, deadline_seconds=5.0)
+            await asked.start()
+            with between.misbehaving(misbehaviour, method):
+                await asked.load("b", QUIET)
+                during = await answers(asked)
+            found[oddity] = (during, await answers(asked))
+            await asked.close()
+        return found
+
+    with opa.between(server) as stands:
+        assert asyncio.run(story(stands)) == dict.fromkeys(ODDITIES, (False, True))
+
+
 async def answers(asked: OpaServer) -> bool:
     """Whether a question gets an answer."""
     try:
@@ -408,9 +442,9 @@ def test_only_the_token_opens_the_server_and_only_below_one_place(server: Server
     own = {"Authorization": f"Bearer {opa.TOKEN}"}
     refused = [
         ("GET", "/v1/config", {}),
-        ("POST", "/v1/data/lockgate/answers/x/answer", {}),
-        ("PUT", "/v1/policies/lockgate/x/rules", {}),
-        ("PUT", "/v1/policies/lockgate/x/rules", {"Authorization": "Bearer guessed"}),
+        ("POST", "/v1/data/lockgate/rules/x/lockgate_answer", {}),
+        ("PUT", "/v1/policies/lockgate/rules/x", {}),
+        ("PUT", "/v1/policies/lockgate/rules/x", {"Authorization": "Bearer guessed"}),
         ("GET", "/metrics", {}),
         ("GET", "/v1/policies", own),
         ("POST", "/v1/query", own),

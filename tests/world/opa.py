@@ -113,7 +113,7 @@ class Between:
     server: Server
     origin: str = ""
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How often it was asked by each method about each last part of a path."""
+    """How often it was asked by each method about each path."""
     _misbehaviours: dict[str, Misbehaviour] = field(default_factory=dict)
 
     @contextmanager
@@ -125,9 +125,15 @@ class Between:
         finally:
             del self._misbehaviours[method]
 
+    def given(self) -> int:
+        """How often it was given a module."""
+        return sum(
+            count for (method, path), count in self.seen.items() if (method, path[:13]) == ("PUT", "/v1/policies/")
+        )
+
     def answer(self, method: str, path: str, said: Said | None) -> Said | None:
         """What is really said."""
-        self.seen[method, path.rsplit("/", 1)[-1]] += 1
+        self.seen[method, path] += 1
         how = self._misbehaviours.get(method)
         return said if how is None else how(said or DOWN)
 

@@ -154,7 +154,7 @@ def require_fitting(candidate: Candidate) -> None:
 def _declared(session: Session, name: str, digest: str) -> Contract:
     try:
         found = declarations.parse_registered(b"".join(stream(session, f"/v1/declarations/{digest}")))
-    except (CommandError, DeclarationError) as error:
+    except DeclarationError as error:
         raise _bad(
             f"the gateway's tool `{name}` is neither of this release nor declared there: {error}",
             "say --tools with the gateway's tools",

@@ -200,8 +200,9 @@ def registered(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         gateway = story.world.gateway(settings={"LOCKGATE_DEV_LOOPBACK_ORIGINS": json.dumps([sink.origin])})
         inside = Story(story.world, Client(gateway.url), story._orders, story._numbers)
         security = inside.person("security", 1, TENANT)
-        text = DECLARATION.replace("ORIGIN", sink.origin).replace("send_parcel", "send_letter")
+        text = DECLARATION.replace("ORIGIN", sink.origin).replace("send_parcel", "send_voucher")
         uploaded = inside.client.request("POST", "/v1/tools", security.token, body=text.encode())
+        assert uploaded.status == 201, (uploaded.document["stage"], uploaded.document["findings"])
         digest = str(uploaded.document["digest"])
         inside.govern("register_tool", {"digest": digest}, "new_tool", TENANT)
         yield Fetched(inside, tmp_path_factory.mktemp("audit"), TENANT), digest

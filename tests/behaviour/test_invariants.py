@@ -353,4 +353,4 @@ def test_every_reason_is_documented() -> None:
     }
 
     assert {name for name in found if f"`{name}`" not in page} == set()
-    assert {"violated", "solver_limit", "worker_died"} <= found
+    assert {"replay_differs", "solver_limit", "worker_died"} <= found

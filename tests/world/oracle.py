@@ -109,6 +109,8 @@ class Oracle:
         newest = client.get(f"/v1/audit/checkpoint?tenant={tenant}")
         if newest.status == 404:
             return  # The chain has no entry yet.
+        if newest.status != 200:
+            raise AssertionError(f"no checkpoint: {newest.status} {newest.reason}")
         with self._kept(tenant).open("a") as file:
             file.write(json.dumps(newest.document) + "\n")
 

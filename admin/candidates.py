@@ -86,6 +86,8 @@ def toolbox(folder: Path = CATALOGUE) -> Toolbox:
 
 def registered(session: Session) -> Toolbox:
     """The tools of the gateway: those of the catalogue, and what was registered there while it ran."""
+    # Whoever may not read bundles is told so in the gateway's words, and not of some declaration on the way.
+    display.require(ask(session, "GET", "/v1/bundles"))
     known: dict[str, Contract] = {contract.digest: contract for contract in load_catalogue().contracts.values()}
     listed = display.require(ask(session, "GET", "/v1/tools")).get("tools") or ()
     contracts: list[Contract] = []

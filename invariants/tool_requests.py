@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from invariants.errors import Unsupported
-from invariants.jobs import Job
 from invariants.meaning import compiler, schemas
 from invariants.meaning.entities import Entity, Request, Store
 from invariants.meaning.schemas import RequestType, Schema, Uid
@@ -18,7 +17,7 @@ from invariants.meaning.universe import Universe
 from invariants.meaning.values import Bool, Long, Outcome, Record, String, Value
 from invariants.solving.terms import Term
 from policies import cedar_syntax, footprint
-from policies.cedar import PRINCIPAL_TYPES, PrincipalType, Rule, parse
+from policies.cedar import PRINCIPAL_TYPES, PrincipalType, Rule
 from policies.questions import APPROVER_ROLES, Question
 from policies.schema import ActionType, TypedSchema
 
@@ -82,13 +81,6 @@ class ToolRequests:
 
     def _satisfied(self, effect: str) -> Iterator[Term]:
         return (self.satisfied(rule) for rule in self.rules if rule.effect == effect)
-
-
-def every(job: Job) -> Iterator[ToolRequests]:
-    """The encoding of every request type of a job, by tool and type of principal. Raises `Unsupported`."""
-    rules, general = parse(job.policies), schemas.of_tools(job.schema.typed)
-    for action in job.schema.typed.actions.values():
-        yield from encode(rules, job.schema.typed, action, job.resource_arguments.get(action.name), general)
 
 
 def encode(

@@ -24,11 +24,6 @@ def of_result(contract: Contract) -> Schema:
     return _record(contract.result)
 
 
-def of_reason_code(contract: Contract) -> Schema:
-    """The schema of the reason codes that the tool knows."""
-    return {"type": "string", "enum": list(contract.reason_codes)}
-
-
 def _record(fields: tuple[Field, ...]) -> Schema:
     return {
         "type": "object",

@@ -31,7 +31,7 @@ from invariants.solving.terms import Op, Sort, Term, graph, valuation
 from invariants.solving.terms import Value as Number
 from policies.schema import LongType, StringType
 
-_DEFAULTS: dict[Sort, Number] = {Sort.BOOL: 0, Sort.INTEGER: 0, Sort.NAME: 0, Sort.TEXT: ""}
+_DEFAULTS: dict[Sort, Number] = {Sort.BOOL: 0, Sort.INTEGER: 0, Sort.TEXT: ""}
 
 
 class Ground:

@@ -116,11 +116,6 @@ class Schema:
         """For each action the groups that it is in, directly or not."""
         return {uid: _reachable(uid, {act.uid: act.parents for act in self.acts.values()}) for uid in self.acts}
 
-    @cached_property
-    def action_types(self) -> frozenset[str]:
-        """The types of actions, one for each namespace that declares some."""
-        return frozenset(uid.type for uid in self.acts)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestType:

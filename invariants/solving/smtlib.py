@@ -15,7 +15,7 @@ from invariants.solving import languages
 from invariants.solving.languages import Language, Ranges
 from invariants.solving.terms import CHARACTER_MAX, Op, Sort, Term, graph
 
-_SORTS = {Sort.BOOL: "Bool", Sort.INTEGER: "Int", Sort.NAME: "Int", Sort.TEXT: "String"}
+_SORTS = {Sort.BOOL: "Bool", Sort.INTEGER: "Int", Sort.TEXT: "String"}
 _OPERATORS = {
     Op.NOT: "not",
     Op.AND: "and",

@@ -1,10 +1,8 @@
 """The prover's own term language: small, typed, hash-consed. Solvers, printers and evaluators are written against it.
 
-Four sorts: truth values, unbounded integers, names and texts. A name stands for a string, an entity id or an entity
-type of which only whether two are the same can be asked, so each distinct text is one number (see `vocabulary`). Texts
-are strings that patterns look into; a text of a user reaches a solver as an escaped literal, never as a symbol: symbols
-and functions are numbers. Building folds constants and drops what cannot matter, so a rule that cannot match costs
-nothing.
+Three sorts: truth values, unbounded integers and texts. Texts are strings that patterns look into; a text of a user
+reaches a solver as an escaped literal, never as a symbol: symbols and functions are numbers. Building folds constants
+and drops what cannot matter, so a rule that cannot match costs nothing.
 
 Equal terms of one `Terms` are one object: compare with `is`. Terms of different `Terms` never meet.
 """
@@ -27,7 +25,6 @@ class Sort(StrEnum):
 
     BOOL = "Bool"
     INTEGER = "Int"
-    NAME = "Name"
     TEXT = "Text"
 
 
@@ -101,9 +98,6 @@ class Terms:
 
     def integer(self, value: int) -> Term:
         return self._make(Op.CONSTANT, Sort.INTEGER, (), value)
-
-    def name(self, number: int) -> Term:
-        return self._make(Op.CONSTANT, Sort.NAME, (), number)
 
     def text(self, value: str) -> Term:
         """The constant of a string. Raises `BeyondSolvers`."""
@@ -334,14 +328,6 @@ def symbols(roots: Iterable[Term]) -> tuple[Term, ...]:
 
 Value = int | str
 """Of a constant or an unknown: truth values are 0 and 1, texts are themselves."""
-
-
-def evaluate(root: Term, values: Mapping[int, int]) -> int:
-    """The value of a term without functions and texts under an assignment by symbol number."""
-    value = valuation((root,), lambda term, _operands: values[_value(term)])[root.number]
-    if isinstance(value, str):
-        raise TypeError("a text has no number")
-    return value
 
 
 def valuation(roots: Iterable[Term], unknown: Callable[[Term, tuple[Value, ...]], Value]) -> dict[int, Value]:

@@ -71,7 +71,5 @@ class Transplant:
                 return self._target.boolean(value=value == 1)
             case Sort.INTEGER:
                 return self._target.integer(value)
-            case Sort.NAME:
-                return self._target.name(value)
             case Sort.TEXT:
                 return self._target.text(self._source.original(term.detail[0] or ""))

@@ -193,7 +193,7 @@ class Solver:
         match sort:
             case Sort.BOOL:
                 return z3.BoolSort(ctx=self._context)
-            case Sort.INTEGER | Sort.NAME:
+            case Sort.INTEGER:
                 return z3.IntSort(ctx=self._context)
             case Sort.TEXT:
                 return z3.StringSort(ctx=self._context)

@@ -39,9 +39,8 @@ bench: set-up-dev ## measure; prints a table and writes build/bench.json
 bench-proofs: set-up-dev ## what proofs cost: the gate, a large bundle, a re-check, the call path; writes build/bench-proofs.json
 	@$(PYTHON) -m tests.load.proofs
 
-faults: export FAULT_ROUNDS ?= 5
-faults: set-up-dev ## kill -9 around every stage, again and again; prints a table and writes build/faults.json
-	@$(PYTHON) -m tests.faults.kill_points
+faults: set-up-dev ## every campaign of kills, faults and attacks, resumable; prints a table and writes build/faults.json
+	@$(PYTHON) -m tests.campaigns
 
 corpus: set-up-dev ## published Cedar cases against engine, closures and solver (CORPUS=FILE for another archive)
 	@$(PYTHON) -m tests.load.corpus $(CORPUS)

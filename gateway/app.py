@@ -63,6 +63,7 @@ from gateway.storage.desk import Desk
 from gateway.storage.lookups import Lookups
 from gateway.storage.records import Records
 from gateway.storage.sequencer import Sequencer
+from gateway.storage.sweeping import Sweeping
 from gateway.storage.writer import Pen, Writer
 from gateway.sweeper import Sweeper
 from gateway.undoing import Undoing
@@ -328,7 +329,7 @@ def _hands(shared: _Shared, policies: Policies, stack: AsyncExitStack) -> _Hands
     own = LedgerConnector(LedgerViews(shared.records), reconcile)
     connect = by_kind(http, own, LocalConnector(shared.outside.tools))
     sweeper = Sweeper(
-        desk=shared.desk,
+        sweeping=Sweeping(shared.desk),
         records=shared.records,
         policies=policies,
         settlement=settlement,

@@ -25,10 +25,8 @@ from gateway.logs import log
 from gateway.metrics import Metrics
 from gateway.parking import Parking
 from gateway.settlement import OpenIntent, Settlement
-from gateway.storage import sweeping
-from gateway.storage.connections import Connection
-from gateway.storage.desk import Desk
 from gateway.storage.records import Records
+from gateway.storage.sweeping import Sweeping
 from tool_registry.contracts import Contract
 
 BATCH = 50  # Calls per round; a round is short, so a crash repeats little.
@@ -40,7 +38,7 @@ class Sweeper:
     def __init__(
         self,
         *,
-        desk: Desk,
+        sweeping: Sweeping,
         records: Records,
         policies: Policies,
         settlement: Settlement,
@@ -51,7 +49,7 @@ class Sweeper:
         tenants: Sequence[str],
         lease_ms: int,
     ) -> None:
-        self._desk = desk
+        self._sweeping = sweeping
         self._records = records
         self._policies = policies
         self._settlement = settlement
@@ -74,13 +72,13 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """One round."""
-        taken, doubtful, overdue = await asyncio.to_thread(self._find)
+        found = await self._sweeping.find(self._tenants, lease_ms=self._lease_ms, limit=BATCH, offset=self._offset)
         # Those that stay in doubt must not keep the others from being asked about: the next round begins behind them.
-        self._offset = self._offset + BATCH if len(doubtful) == BATCH else 0
-        self._metrics.open_intents.set(len(taken) + len(doubtful))
-        work = [self._reconcile(row, State.EXECUTING) for row in taken]
-        work += [self._reconcile(row, State.IN_DOUBT) for row in doubtful]
-        work += [self._expire(row) for row in overdue]
+        self._offset = self._offset + BATCH if len(found.doubtful) == BATCH else 0
+        self._metrics.open_intents.set(len(found.taken) + len(found.doubtful))
+        work = [self._reconcile(row, State.EXECUTING) for row in found.taken]
+        work += [self._reconcile(row, State.IN_DOUBT) for row in found.doubtful]
+        work += [self._expire(row) for row in found.overdue]
         # At once: a tool that does not answer holds up nobody else's call.
         for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, BaseException):
@@ -95,17 +93,6 @@ class Sweeper:
             return row.state
         settled = await self._settlement.settle(await self._opened(row, State.IN_DOUBT), finding)
         return settled.state if settled else None
-
-    def _find(self) -> tuple[tuple[FullRow, ...], tuple[FullRow, ...], tuple[FullRow, ...]]:
-        def work(connection: Connection) -> Any:
-            return (
-                sweeping.take_over(connection, self._tenants, lease_ms=self._lease_ms, limit=BATCH),
-                sweeping.in_doubt(connection, self._tenants, limit=BATCH, offset=self._offset),
-                sweeping.overdue(connection, self._tenants, limit=BATCH),
-            )
-
-        found: tuple[tuple[FullRow, ...], tuple[FullRow, ...], tuple[FullRow, ...]] = self._desk.borrow(work)
-        return found
 
     async def _expire(self, row: FullRow) -> None:
         await self._parking.close(row, State.EXPIRED, by=row.row.principal, reason="expired")
@@ -161,7 +148,7 @@ class Sweeper:
     async def _is_stopped(self, row: FullRow, contract: Contract) -> bool:
         """Whether a kill switch stands against dispatching the call again."""
         stopping = switches(row.row.tenant, row.row.principal, contract)
-        return await self._desk.ask([row.row.tenant, SYSTEM], lambda cursor: sweeping.is_engaged(cursor, stopping))
+        return await self._sweeping.is_stopped([row.row.tenant, SYSTEM], stopping)
 
     async def _opened(self, row: FullRow, state: State) -> OpenIntent:
         tenant = row.row.tenant

@@ -6,11 +6,14 @@ so any number of them may run.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gateway.ledger import FullRow
 from gateway.storage import rows
 from gateway.storage.connections import Connection, Cursor, transaction
+from gateway.storage.desk import Desk
 
 _TAKE_OVER = f"""
 update lockgate.calls set fence = fence + 1, lease_until = clock_timestamp() + %(lease_ms)s * interval '1 millisecond'
@@ -29,6 +32,43 @@ _OVERDUE = f"""
 select {rows.CALL_COLUMNS} from lockgate.calls where state = 'parked' and expires_at <= clock_timestamp()
 order by expires_at limit %(limit)s
 """  # noqa: S608 - fixed columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsettled:
+    """What one round of a sweeper has to see to."""
+
+    taken: tuple[FullRow, ...]
+    """Open intents that are the sweeper's own now."""
+    doubtful: tuple[FullRow, ...]
+    overdue: tuple[FullRow, ...]
+
+
+class Sweeping:
+    """Finds what is unsettled, over a desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def find(self, tenants: Sequence[str], *, lease_ms: int, limit: int, offset: int) -> Unsettled:
+        """
+        At most `limit` of each kind; those in doubt from `offset` on.
+
+        Raises `LedgerUnavailable`. What was taken over before that comes back when its new lease is over.
+        """
+
+        def work(connection: Connection) -> Unsettled:
+            return Unsettled(
+                taken=take_over(connection, tenants, lease_ms=lease_ms, limit=limit),
+                doubtful=in_doubt(connection, tenants, limit=limit, offset=offset),
+                overdue=overdue(connection, tenants, limit=limit),
+            )
+
+        return await asyncio.to_thread(self._desk.borrow, work)
+
+    async def is_stopped(self, tenants: Sequence[str], switches: Sequence[tuple[str, str, str]]) -> bool:
+        """Whether one of the switches of these tenants is engaged. Raises `LedgerUnavailable`."""
+        return await self._desk.ask(tenants, lambda cursor: is_engaged(cursor, switches))
 
 
 def take_over(connection: Connection, tenants: Sequence[str], *, lease_ms: int, limit: int) -> tuple[FullRow, ...]:

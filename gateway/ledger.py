@@ -138,6 +138,8 @@ class Intend(Struct, frozen=True, kw_only=True):
     budgets: tuple[Budget, ...] = ()
     in_flight: tuple[InFlight, ...] = ()
     approvals: tuple[UUID, ...] = ()
+    revision: int = 0
+    """Of the rules that the decision was made under: approvals are not used once newer ones are in force."""
     kills: tuple[tuple[str, str, str], ...] = ()
     """(tenant, scope, target) of every switch that would stop this call."""
     refusal: Callable[[Exceeded | Used | Void | Killed], Draft] | None = None
@@ -246,9 +248,11 @@ class Used:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Void:
-    """Since it was counted, the key of an approval was revoked, or its person lost a role."""
+    """Since it was counted, an approval expired, its key was revoked, its person lost a role, or the rules changed."""
 
     approval_id: UUID
+    reason: str = "approval_void"
+    """Or `approval_expired`, or `approval_stale`."""
     placed: Placed | None = None
 
 

@@ -267,6 +267,7 @@ class Pipeline:
                 budgets=cleared.gathered.budgets,
                 in_flight=cleared.gathered.in_flight,
                 approvals=cleared.gathered.approvals.ids,
+                revision=attempt.active.revision,
                 kills=at.governance.kill_switches(attempt.call),
                 refusal=lambda denied: at.refusals.entry(attempt, reason_of(denied), packet=packet),
                 ends=attempt.ends,

@@ -96,9 +96,11 @@ class Refusals:
                 return Denied("killed", f"a switch of scope `{scope}` is engaged", members=self._named(attempt, placed))
             case Used(placed=placed):
                 return Conflict("approval_used", "the approval is consumed", members=self._named(attempt, placed))
-            case Void(placed=placed):
-                detail = "the approver lost the key or the role meanwhile"
-                return Denied("approval_void", detail, members=self._named(attempt, placed))
+            case Void(reason="approval_stale", placed=placed):
+                return Conflict("approval_stale", "the rules changed meanwhile", members=self._named(attempt, placed))
+            case Void(reason=reason, placed=placed):
+                detail = "it expired, or the approver lost the key or the role meanwhile"
+                return Denied(reason, detail, members=self._named(attempt, placed))
             case Stale():
                 return Conflict("call_closed", "only a parked call can be edited")
             case Held(state=State.EXECUTING):
@@ -130,7 +132,7 @@ def reason_of(denied: Exceeded | Used | Void | Killed) -> str:
             return "budget_exceeded"
         case Used():
             return "approval_used"
-        case Void():
-            return "approval_void"
+        case Void(reason=reason):
+            return reason
         case Killed():
             return "killed"

@@ -268,8 +268,11 @@ class Batch:
             user = self.snapshot.uses.get(approval)
             if user is not None and user != act.row.call_id:
                 return Used(approval_id=approval)
-            if approval in self.snapshot.void:
-                return Void(approval_id=approval)
+            reason = self.snapshot.void.get(approval)
+            if reason is None and self.snapshot.revisions.get(act.row.tenant, 0) > act.revision:
+                reason = "approval_stale"  # Newer rules are in force, and the decision was made under older ones.
+            if reason is not None:
+                return Void(approval_id=approval, reason=reason)
         wanted: dict[bytes, int] = {}
         for budget in act.budgets:
             wanted[budget.key] = wanted.get(budget.key, 0) + _amount(budget.amount)

@@ -17,7 +17,6 @@ from gateway.storage.link import Statement, rows
 from gateway.storage.snapshot import Row, Snapshot
 from proofs import chain
 
-_TRUE = b"\x01"
 _STATES = {state.value.encode(): state for state in State}
 
 
@@ -105,11 +104,13 @@ def _take_budgets(snapshot: Snapshot, result: PGresult) -> None:
 
 
 def _take_uses(snapshot: Snapshot, result: PGresult) -> None:
-    for approval, call, is_void in rows(result):
+    for approval, call, reason, tenant, revision in rows(result):
         if call is not None:
             snapshot.uses[UUID(bytes=approval)] = UUID(bytes=call)
-        if is_void == _TRUE:
-            snapshot.void.add(UUID(bytes=approval))
+        if reason is not None:
+            snapshot.void[UUID(bytes=approval)] = reason.decode()
+        if revision is not None:
+            snapshot.revisions[tenant.decode()] = packed.long(revision)
 
 
 def _stand(snapshot: Snapshot, result: PGresult) -> None:

@@ -56,7 +56,9 @@ class Snapshot:
     """(key, since_ms) -> reserved, and settled since."""
     uses: dict[UUID, UUID] = field(default_factory=dict)
     """Approval -> the call that consumed it."""
-    void: set[UUID] = field(default_factory=set)
-    """Approvals whose key is revoked, or whose person no longer has a role that they were given with."""
+    void: dict[UUID, str] = field(default_factory=dict)
+    """Approvals that count no more -> the reason: key revoked, role lost, or expired unused."""
+    revisions: dict[str, int] = field(default_factory=dict)
+    """Tenant -> its newest activation, where approvals are about to be used."""
     kills: frozenset[tuple[str, str, str]] = frozenset()
     """(tenant, scope, target) of every engaged switch of the batch's tenants."""

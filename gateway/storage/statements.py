@@ -68,7 +68,11 @@ group by u.at
 
 READ_USES = b"""
 select w.approval_id, u.call_id,
-  a.approval_id is not null and (k.key_id is null or not coalesce(a.roles <@ p.roles, false))
+  case when a.approval_id is null then null
+    when k.key_id is null or not coalesce(a.roles <@ p.roles, false) then 'approval_void'
+    when u.approval_id is null and a.not_after <= clock_timestamp() then 'approval_expired'
+  end,
+  a.tenant, (select max(revision) from lockgate.activations v where v.tenant = a.tenant)
 from unnest($1::uuid[]) as w(approval_id)
 left join lockgate.approval_uses u on u.approval_id = w.approval_id
 left join lockgate.approvals a on a.approval_id = w.approval_id
@@ -76,7 +80,10 @@ left join lockgate.person_keys k
   on k.key_id = a.key_id and k.tenant = a.tenant and k.person = a.person and k.revoked_seq is null
 left join lockgate.people p on p.tenant = a.tenant and p.person = a.person
 """
-"""Who consumed each approval, and whether its key was revoked or its person lost a role since it was counted."""
+"""
+Who consumed each approval, and what became of it since it was counted: its key revoked, a role of its person lost, its
+time over by the database's clock, or rules in force that it was not given under.
+"""
 
 READ_ENTRY = b"select body from lockgate.entries where tenant = $1::text and seq = $2::bigint"
 

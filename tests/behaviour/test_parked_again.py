@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.activation import Active
-from gateway.ledger import Answer, FullRow, Intended, Look, Placed, State, Void
+from gateway.ledger import Answer, FullRow, Intended, Look, Placed, State, Used, Void
 from gateway.statements import current
 from gateway.storage.connections import Cursor, Urls, connect, transaction
 from tests.world import acts
@@ -45,14 +47,27 @@ def nothing(cursor: Cursor) -> None:
     """The approver stays who they are."""
 
 
+def publish(cursor: Cursor) -> None:
+    """Another gateway puts newer rules into force."""
+    cursor.execute("insert into lockgate.activations values ('acme', 2, 'sha256:b', 'sha256:c', 'sha256:s', 9, 1)")
+
+
 @pytest.mark.parametrize(
-    ("meanwhile", "expected"), [(revoke, Void), (demote, Void), (nothing, Intended)], ids=["key", "role", "neither"]
+    ("meanwhile", "lasts_ms", "reason"),
+    [
+        (revoke, acts.FAR_MS, "approval_void"),
+        (demote, acts.FAR_MS, "approval_void"),
+        (nothing, 1, "approval_expired"),
+        (publish, acts.FAR_MS, "approval_stale"),
+        (nothing, acts.FAR_MS, ""),
+    ],
+    ids=["key", "role", "time", "rules", "none of them"],
 )
 def test_an_approval_must_still_hold_inside_the_intent(
-    database: Urls, meanwhile: Callable[[Cursor], Any], expected: type[Answer]
+    database: Urls, meanwhile: Callable[[Cursor], Any], lasts_ms: int, reason: str
 ) -> None:
     """
-    A key revoked, or a role lost, after the approval was counted and before the intent: no intent, and an entry why.
+    E03, E06, E07: key, role, time or rules gone between counting and intending: no intent, and an entry why.
     """
 
     async def story() -> Answer:
@@ -60,17 +75,40 @@ def test_an_approval_must_still_hold_inside_the_intent(
             row, approval = acts.call("parked"), uuid4()
             await ledger.commit(acts.park(row))
             change(database.app, admit)
-            await ledger.commit(acts.approve(row, approval_id=approval))
+            await ledger.commit(acts.approve(row, approval_id=approval, not_after_ms=lasts_ms))
             change(database.app, meanwhile)
-            return await ledger.commit(acts.intend(row, approvals=[approval]))
+            return await ledger.commit(replace(acts.intend(row, approvals=[approval]), revision=1))
 
     answer = asyncio.run(story())
 
-    assert isinstance(answer, expected)
+    assert isinstance(answer, Void if reason else Intended)
     assert isinstance(answer, Intended | Void)
     assert answer.placed is not None
+    assert not isinstance(answer, Void) or answer.reason == reason
     kinds = acts.query(database.app, "select kind from lockgate.entries order by seq desc limit 1")
-    assert kinds == [("INTENT" if expected is Intended else "REFUSED",)]
+    assert kinds == [("REFUSED" if reason else "INTENT",)]
+
+
+def test_an_approval_that_was_used_in_time_serves_the_next_attempt_of_its_call(database: Urls) -> None:
+    """
+    E03: consumed before it expired, an approval still serves the same call after `not_done`, and no other call.
+    """
+
+    async def story() -> list[Answer]:
+        async with acts.books(database.app) as ledger:
+            row, other, approval = acts.call("parked"), acts.call("other"), uuid4()
+            await ledger.commit(acts.park(row))
+            change(database.app, admit)
+            soon = round(time.time() * 1000) + 1500
+            await ledger.commit(acts.approve(row, approval_id=approval, not_after_ms=soon))
+            answers = [await ledger.commit(acts.intend(row, approvals=[approval]))]
+            await ledger.commit(acts.settle(row, State.NOT_DONE))
+            await asyncio.sleep(max(0.0, soon / 1000 - time.time() + 0.05))
+            answers.append(await ledger.commit(acts.intend(row, approvals=[approval])))
+            answers.append(await ledger.commit(acts.intend(other, approvals=[approval])))
+            return answers
+
+    assert [type(answer) for answer in asyncio.run(story())] == [Intended, Intended, Used]
 
 
 def test_a_parked_call_keeps_what_was_presented_last(database: Urls) -> None:

@@ -164,7 +164,9 @@ def close(row: CallRow) -> Close:
     return Close(tenant=row.tenant, call_id=row.call_id, state=State.CANCELLED, answer=b"{}", entry=entered)
 
 
-def approve(row: CallRow, person: str = "per_ada", *, approval_id: UUID | None = None) -> Approve:
+def approve(
+    row: CallRow, person: str = "per_ada", *, approval_id: UUID | None = None, not_after_ms: int = FAR_MS
+) -> Approve:
     """A person's yes to a parked call."""
     approval = ApprovalRow(
         approval_id=approval_id or uuid4(),
@@ -176,7 +178,7 @@ def approve(row: CallRow, person: str = "per_ada", *, approval_id: UUID | None =
         roles=("finance",),
         statement=b"{}",
         signature=bytes(64),
-        not_after_ms=FAR_MS,
+        not_after_ms=not_after_ms,
     )
     return Approve(approval=approval, entry=entry("APPROVED", row))
 

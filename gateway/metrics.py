@@ -34,6 +34,7 @@ class Metrics:
         )
         self.in_flight = Gauge("lockgate_calls_in_flight", "Calls being handled", registry=self.registry)
         self.open_intents = Gauge("lockgate_open_intents", "Intents without outcome", registry=self.registry)
+        self.lines_dropped = Gauge("lockgate_log_lines_dropped", "Log lines never written", registry=self.registry)
         self.stage = self._stages.observe
         """Record the time of a stage that went on."""
 

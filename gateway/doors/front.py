@@ -26,7 +26,7 @@ from gateway.doors.messages import (
 from gateway.entries import note
 from gateway.errors import Fault, Unavailable
 from gateway.lights import Lights
-from gateway.logs import log, log_call
+from gateway.logs import dropped, log, log_call
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.requests import Incoming, single_headers
@@ -49,6 +49,7 @@ class CallDoor:
         self._room = settings.calls_in_flight_max
         self._inside = 0
         metrics.in_flight.set_function(lambda: self._inside)
+        metrics.lines_dropped.set_function(dropped)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call."""

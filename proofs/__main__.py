@@ -102,7 +102,7 @@ def _sentences(verdict: Verdict) -> str:
         f"      {verdict.payloads} payloads opened, {verdict.erased} erased, {verdict.approvals} approvals and "
         f"{verdict.certificates} certificates verified, "
         f"{verdict.effects} effects, {verdict.unresolved} intended without one\n"
-        f"      root {verdict.root}"
+        f"      root {verdict.root}" + "".join(f"\nlost: {loss.sentence}" for loss in verdict.losses)
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from proofs import base64url, shapes, signatures
 from proofs.errors import VerificationError
-from proofs.keys import SIGNATURE_BYTES, KeyRing, PrivateKey
+from proofs.keys import SIGNATURE_BYTES, KeyRing, PrivateKey, PublicKey
 
 _MEMBERS = frozenset({"tenant", "environment", "size", "root", "at_ms", "key_id", "signature"})
 
@@ -70,9 +70,9 @@ def parse(document: Any) -> Checkpoint:
     )
 
 
-def verify(checkpoint: Checkpoint, keys: KeyRing) -> None:
+def verify(checkpoint: Checkpoint, keys: KeyRing) -> PublicKey:
     """
-    Check that a trusted key signed this checkpoint, and was valid at its time.
+    Check that a trusted key signed this checkpoint, and was valid at its time and size, and return that key.
 
     Whether the log has this root is not checked: see `receipts.verify` and `verify`.
 
@@ -80,14 +80,16 @@ def verify(checkpoint: Checkpoint, keys: KeyRing) -> None:
     """
     purpose = signatures.Purpose.CHECKPOINT
     sought = (checkpoint.key_id, purpose.value, checkpoint.tenant, checkpoint.at_ms)
-    public = keys.find(*sought)
+    public = keys.find(*sought, size=checkpoint.size)
     if public is None:
-        raise VerificationError("key_untrusted", f"checkpoint of size {checkpoint.size}: {keys.why_not(*sought)}")
+        cause = keys.why_not(*sought, size=checkpoint.size)
+        raise VerificationError("key_untrusted", f"checkpoint of size {checkpoint.size}: {cause}")
     context = signatures.context(purpose, checkpoint.environment, checkpoint.tenant)
     if not signatures.verify(public, context, checkpoint.statement(), checkpoint.signature):
         raise VerificationError(
             "signature_invalid", f"checkpoint of size {checkpoint.size}: not signed so by `{checkpoint.key_id}`"
         )
+    return public
 
 
 def _statement(tenant: str, environment: str, size: int, root: bytes, at_ms: int, key_id: str) -> dict[str, Any]:

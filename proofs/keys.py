@@ -154,6 +154,9 @@ class PrivateKey:
         return f"PrivateKey({self.key_id})"
 
 
+_OPTIONAL = ("not_before_ms", "not_after_ms", "size_min", "size_max", "person")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustedKey:
     """One line of a keys file: a public key, and what it is trusted for."""
@@ -167,12 +170,16 @@ class TrustedKey:
     """Inclusive."""
     not_after_ms: int | None = None
     """Exclusive."""
+    size_min: int | None = None
+    """Smallest checkpoint that the key may have signed, inclusive."""
+    size_max: int | None = None
+    """Largest one, inclusive: what a key that was replaced, or stolen, signed beyond it counts for nothing."""
     person: str | None = None
     """Whose key it is, as `person/<id>`. Approvals under this key must then name that person."""
 
     def document(self) -> dict[str, Any]:
         """The line as canonical JSON members."""
-        optional = {"not_before_ms": self.not_before_ms, "not_after_ms": self.not_after_ms, "person": self.person}
+        optional = {name: getattr(self, name) for name in _OPTIONAL}
         return {
             "key_id": self.public.key_id,
             "algorithm": "Ed25519",
@@ -184,7 +191,7 @@ class TrustedKey:
 
 
 class KeyRing:
-    """The public keys that a verifier trusts, each for its purposes, tenant and time."""
+    """The public keys that a verifier trusts, each for its purposes, tenant, time and sizes."""
 
     __slots__ = ("_by_id", "keys")
 
@@ -219,19 +226,35 @@ class KeyRing:
         except EvidenceError as error:
             raise KeyUnreadable("keys_file", f"keys file: {error}") from error
 
-    def find(self, key_id: str, purpose: str, tenant: str, at_ms: int) -> PublicKey | None:
-        """Return the key if it is trusted for this purpose and tenant at this time."""
-        trusted = self.trusted(key_id, purpose, tenant, at_ms)
+    def find(self, key_id: str, purpose: str, tenant: str, at_ms: int, *, size: int | None = None) -> PublicKey | None:
+        """Return the key if it is trusted for this purpose and tenant at this time, and for a checkpoint's size."""
+        trusted = self.trusted(key_id, purpose, tenant, at_ms, size=size)
         return trusted.public if trusted else None
 
-    def trusted(self, key_id: str, purpose: str, tenant: str, at_ms: int) -> TrustedKey | None:
+    def trusted(
+        self, key_id: str, purpose: str, tenant: str, at_ms: int, *, size: int | None = None
+    ) -> TrustedKey | None:
         """As `find`, with the whole line of the keys file."""
         for key in self._by_id.get(key_id, ()):
-            if purpose in key.purposes and key.tenant in ("*", tenant) and _is_within(key, at_ms):
+            fits = purpose in key.purposes and key.tenant in ("*", tenant)
+            if fits and _is_within(key, at_ms) and (size is None or _is_of_size(key, size)):
                 return key
         return None
 
-    def why_not(self, key_id: str, purpose: str, tenant: str, at_ms: int) -> str:
+    def lists(self, key_id: str) -> bool:
+        """Whether a line is about this key, for whatever purpose, tenant or time."""
+        return key_id in self._by_id
+
+    def purposes(self, key_id: str, tenant: str) -> frozenset[str]:
+        """Everything that a key is trusted for in a tenant, at some time."""
+        lines = [key for key in self._by_id.get(key_id, ()) if key.tenant in ("*", tenant)]
+        return frozenset(purpose for key in lines for purpose in key.purposes)
+
+    def extended(self, key: TrustedKey) -> KeyRing:
+        """A ring that trusts this key besides."""
+        return KeyRing((*self.keys, key))
+
+    def why_not(self, key_id: str, purpose: str, tenant: str, at_ms: int, *, size: int | None = None) -> str:
         """Say, for people, why `find` returned None."""
         named = self._by_id.get(key_id, [])
         if not named:
@@ -240,6 +263,8 @@ class KeyRing:
             return f"key `{key_id}` is not trusted for the purpose `{purpose}`"
         if not any(purpose in key.purposes and key.tenant in ("*", tenant) for key in named):
             return f"key `{key_id}` is not trusted for the tenant `{tenant}`"
+        if size is not None and self.find(key_id, purpose, tenant, at_ms) is not None:
+            return f"key `{key_id}` is not trusted for a checkpoint of that size"
         return f"key `{key_id}` was not valid at {at_ms} ms"
 
     def document(self) -> dict[str, Any]:
@@ -251,7 +276,7 @@ def _trusted_key(document: Any) -> TrustedKey:
     line = shapes.members(
         document,
         required={"key_id", "algorithm", "public_key", "purposes", "tenant"},
-        optional={"not_before_ms", "not_after_ms", "person"},
+        optional=frozenset(_OPTIONAL),
         form="keys file: key",
     )
     if line["algorithm"] != "Ed25519" or not isinstance(line["public_key"], str):
@@ -268,13 +293,15 @@ def _trusted_key(document: Any) -> TrustedKey:
         public=public,
         purposes=frozenset(purposes),
         tenant=line["tenant"],
-        not_before_ms=_optional_time(line, "not_before_ms"),
-        not_after_ms=_optional_time(line, "not_after_ms"),
+        not_before_ms=_optional_natural(line, "not_before_ms"),
+        not_after_ms=_optional_natural(line, "not_after_ms"),
+        size_min=_optional_natural(line, "size_min"),
+        size_max=_optional_natural(line, "size_max"),
         person=shapes.text(line, "person", shapes.PERSON) if line.get("person") is not None else None,
     )
 
 
-def _optional_time(line: Mapping[str, Any], name: str) -> int | None:
+def _optional_natural(line: Mapping[str, Any], name: str) -> int | None:
     return None if line.get(name) is None else shapes.natural(line, name)
 
 
@@ -282,6 +309,10 @@ def _is_within(key: TrustedKey, at_ms: int) -> bool:
     is_early = key.not_before_ms is not None and at_ms < key.not_before_ms
     is_late = key.not_after_ms is not None and at_ms >= key.not_after_ms
     return not (is_early or is_late)
+
+
+def _is_of_size(key: TrustedKey, size: int) -> bool:
+    return (key.size_min or 0) <= size and (key.size_max is None or size <= key.size_max)
 
 
 def _decode(text: str, what: str) -> bytes:

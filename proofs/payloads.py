@@ -15,7 +15,7 @@ from proofs.certificates import Certificate
 from proofs.errors import EvidenceError, VerificationError
 from proofs.export import Read
 from proofs.findings import Report
-from proofs.keys import KeyRing
+from proofs.log_keys import LogKeys
 from proofs.shapes import DIGEST
 
 LATENESS_MS = 60_000  # An approval is checked when facts are gathered; the entry has the later time of its batch.
@@ -25,7 +25,7 @@ _VERDICTS = {"INTENT": "approve", "APPROVED": "approve", "REJECTED": "reject"}
 class Payloads:
     """What the payloads so far hold."""
 
-    def __init__(self, keys: KeyRing, *, tenant: str, environment: str) -> None:
+    def __init__(self, keys: LogKeys, *, tenant: str, environment: str) -> None:
         self._keys = keys
         self._tenant = tenant
         self._environment = environment
@@ -70,7 +70,7 @@ class Payloads:
         certificate = signed.certificate
         self.certificates += 1
         try:
-            certificates.verify(signed, self._keys)
+            certificates.verify(signed, self._keys.ring)
         except VerificationError as error:
             reason = "certificate_untrusted" if error.reason == "key_untrusted" else "certificate_forged"
             report(reason, f"the certificate in its payload: {error}")
@@ -101,10 +101,11 @@ class Payloads:
         statement, signature = approvals.parse(found["statement"]), found["signature"]
         at_ms = entry["at_ms"]
         sought = (statement.key, "approval", self._tenant, at_ms)
-        trusted = self._keys.trusted(*sought)
+        ring = self._keys.ring
+        trusted = ring.trusted(*sought)
         self.approvals += 1
         if trusted is None:
-            report("approval_untrusted", f"an approval in its payload: {self._keys.why_not(*sought)}")
+            report("approval_untrusted", f"an approval in its payload: {ring.why_not(*sought)}")
         elif trusted.person not in (None, statement.approver):
             report("approval_untrusted", f"an approval in its payload: key `{statement.key}` is another person's")
         elif not isinstance(signature, str) or not approvals.verify(

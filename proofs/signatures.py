@@ -23,6 +23,8 @@ class Purpose(StrEnum):
     APPROVAL = "approval"
     BUNDLE = "bundle"
     CERTIFICATE = "certificate"
+    LOG_KEY = "log-key"
+    """A log's next key says that it is held by whom the log names it for; no keys file trusts a key for that."""
 
 
 def context(purpose: str, environment: str, tenant: str) -> bytes:

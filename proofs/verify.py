@@ -6,9 +6,10 @@ It needs neither the gateway nor its database. In order:
 2. entries   sequence without gap or repetition, tenant and environment, shape of the common members
 3. payloads  what stands beside an entry is what it commits to; approvals and certificates in it are signed
 4. effects   no outcome without its intent, no effect twice
-5. signed    every checkpoint is signed by a key that the auditor trusts for it
+5. signed    every checkpoint is signed by a key that the auditor trusts for it, and whose turn it is (`log_keys`)
 6. chain     each entry names the hash of the one before it; each signed root comes out
-7. history   the checkpoints that the auditor brings are of this very history: nothing was cut or rewritten
+7. history   the checkpoints that the auditor brings are of this very history: nothing was cut or
+             rewritten. What the log itself declares as lost (`losses`) is told apart, and is found all the same
 
 What it cannot see: entries after the last checkpoint that anybody kept, and what never became an entry.
 """
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Never
 
-from proofs import canonical, chain, checkpoints, continuity, export, shapes, tree
+from proofs import canonical, chain, checkpoints, continuity, export, losses, shapes, tree
 from proofs.checkpoints import Checkpoint
 from proofs.continuity import Run
 from proofs.effects import Effects
@@ -27,6 +28,8 @@ from proofs.errors import EvidenceError, LineUnreadable, Misshapen, Verification
 from proofs.export import Header, Read
 from proofs.findings import Finding, Report
 from proofs.keys import KeyRing
+from proofs.log_keys import LogKeys
+from proofs.losses import Loss
 from proofs.payloads import Payloads
 
 FINDINGS_MAX = 100  # The first is what matters; a forged export could have millions.
@@ -50,6 +53,10 @@ class Verdict:
     approvals: int
     certificates: int
     """Certificates in payloads, each checked as an approval is."""
+    log_keys: int
+    """Keys that the log names for its checkpoints; 0: it names none, and the keys file decided alone."""
+    losses: tuple[Loss, ...]
+    """What the log declares as lost. An export with one may hold; what it says of the past is not all there was."""
     effects: int
     unresolved: int
     """Effects intended of which no entry says that they took place."""
@@ -63,11 +70,12 @@ class Verdict:
 
     def document(self) -> dict[str, Any]:
         """The verdict as JSON members."""
-        counts = {name: getattr(self, name) for name in self.__slots__ if name != "findings"}
+        counts = {name: getattr(self, name) for name in self.__slots__ if name not in ("findings", "losses")}
         return {
             "good": self.is_good,
             "first": self.findings[0].document() if self.findings else None,
             **counts,
+            "losses": [loss.document() for loss in self.losses],
             "findings": [finding.document() for finding in self.findings],
         }
 
@@ -77,17 +85,15 @@ def check(stream: BinaryIO, keys: KeyRing, kept: Sequence[Checkpoint] = ()) -> V
     Check an export against `keys` and the checkpoints that the auditor `kept`.
 
     Everything that is wrong with the export becomes a finding. Raises `VerificationError` only for a kept checkpoint
-    that no trusted key signed: it would say nothing about any log.
+    of another log, or that no key signed that `keys` trust, or that a good export names: it would say nothing.
     """
-    for checkpoint in kept:
-        checkpoints.verify(checkpoint, keys)
     reading = _Reading(keys)
     reading.take_all(export.read(stream))
     run, header = reading.run, reading.header
     findings = reading.findings + continuity.verify(run, reading.signed)
     if header is not None and not findings:
         # Only a reading without findings was one to the end.
-        findings = _incomplete(reading, header) or _history(run, header, reading.signed, kept, reading.line)
+        findings = _incomplete(reading, header) or _history(reading, header, kept)
     findings.sort(key=lambda finding: finding.line)
     return Verdict(
         tenant=header.tenant if header else "",
@@ -99,6 +105,8 @@ def check(stream: BinaryIO, keys: KeyRing, kept: Sequence[Checkpoint] = ()) -> V
         erased=reading.payloads.erased if reading.payloads else 0,
         approvals=reading.payloads.approvals if reading.payloads else 0,
         certificates=reading.payloads.certificates if reading.payloads else 0,
+        log_keys=reading.log_keys.count if reading.log_keys else 0,
+        losses=tuple(reading.losses),
         effects=reading.effects.executed,
         unresolved=reading.effects.open,
         findings=tuple(findings[:FINDINGS_MAX]),
@@ -115,12 +123,14 @@ class _Reading:
 
     keys: KeyRing
     header: Header | None = None
+    log_keys: LogKeys | None = None
     payloads: Payloads | None = None
     effects: Effects = field(default_factory=Effects)
     run: Run = field(default_factory=Run)
     signed: list[Checkpoint] = field(default_factory=list)
     """Checkpoints whose signature holds, in order."""
     checkpoint_lines: int = 0
+    losses: list[Loss] = field(default_factory=list)
     line: int = 0
     findings: list[Finding] = field(default_factory=list)
 
@@ -143,15 +153,16 @@ class _Reading:
             if self.header is not None:
                 self._stop(None, "header_repeated", "a second header")
             self.header = item
-            self.payloads = Payloads(self.keys, tenant=item.tenant, environment=item.environment)
-        elif self.header is None or self.payloads is None:
+            self.log_keys = LogKeys(self.keys, tenant=item.tenant, environment=item.environment)
+            self.payloads = Payloads(self.log_keys, tenant=item.tenant, environment=item.environment)
+        elif self.header is None or self.log_keys is None or self.payloads is None:
             self._stop(None, "header_missing", "the first line is not the header")
         elif isinstance(item, Read):
-            self._take_entry(item, self.header, self.payloads)
+            self._take_entry(item, self.header, self.log_keys, self.payloads)
         else:
-            self._take_checkpoint(item, self.header)
+            self._take_checkpoint(item, self.header, self.log_keys)
 
-    def _take_entry(self, item: Read, header: Header, payloads: Payloads) -> None:
+    def _take_entry(self, item: Read, header: Header, log_keys: LogKeys, payloads: Payloads) -> None:
         expected = len(self.run.leaves) + 1
         seq = item.entry.get("seq")
         if seq != expected or type(seq) is not int:
@@ -163,7 +174,10 @@ class _Reading:
         except EvidenceError as error:
             found(error.reason, str(error))
         else:
+            log_keys.add(item.entry, found)
             payloads.add(item, found)
+            if loss := losses.read(item.entry, log_keys.ring, found):
+                self.losses.append(loss)
             self.effects.add(seq, item.entry, found)
         self.run.add(leaf=leaf, previous=previous, line=self.line)
 
@@ -174,14 +188,17 @@ class _Reading:
             self._stop(expected, "entry_missing", f"is missing: entry {seq} stands in its place")
         self._stop(expected, "entry_repeated", f"does not follow: entry {seq} stands here for the second time")
 
-    def _take_checkpoint(self, checkpoint: Checkpoint, header: Header) -> None:
+    def _take_checkpoint(self, checkpoint: Checkpoint, header: Header, log_keys: LogKeys) -> None:
         self.checkpoint_lines += 1
         size, count = checkpoint.size, len(self.run.leaves)
         if (checkpoint.tenant, checkpoint.environment) != (header.tenant, header.environment):
             self._find(size, "checkpoint_foreign", "the checkpoint is of another tenant or environment than the header")
             return
         try:
-            checkpoints.verify(checkpoint, self.keys)
+            if size == count:
+                log_keys.verify(checkpoint)
+            else:
+                checkpoints.verify(checkpoint, log_keys.ring)
         except VerificationError as error:
             self._find(size, error.reason, str(error))
             return
@@ -237,16 +254,20 @@ def _incomplete(reading: _Reading, header: Header) -> list[Finding]:
     return []
 
 
-def _history(
-    run: Run, header: Header, signed: Sequence[Checkpoint], kept: Sequence[Checkpoint], last_line: int
-) -> list[Finding]:
+def _history(reading: _Reading, header: Header, kept: Sequence[Checkpoint]) -> list[Finding]:
     """Compare the export with checkpoints from elsewhere, smallest first."""
-    own = {checkpoint.size: checkpoint for checkpoint in signed}
-    frontier = tree.Frontier()
-    for checkpoint in sorted(kept, key=lambda kept: kept.size):
+    run, own = reading.run, {checkpoint.size for checkpoint in reading.signed}
+    last_line, ring = reading.line, reading.log_keys.ring if reading.log_keys else reading.keys
+    for checkpoint in kept:
         if (checkpoint.tenant, checkpoint.environment) != (header.tenant, header.environment):
             raise VerificationError("checkpoint_foreign", "kept checkpoint: of another tenant or environment")
+        checkpoints.verify(checkpoint, ring)
+    frontier = tree.Frontier()
+    for checkpoint in sorted(kept, key=lambda kept: kept.size):
         size = checkpoint.size
+        if (loss := _loss(reading, checkpoint, frontier)) is not None:
+            line = run.lines[loss.entry - 1]
+            return [Finding(line=line, seq=loss.entry, reason="loss_acknowledged", cause=loss.sentence)]
         if size > len(run.leaves):
             cause = f"is missing: a kept checkpoint of {checkpoint.at_ms} ms covers {size} entries: the log was cut"
             return [Finding(line=last_line, seq=len(run.leaves) + 1, reason="truncated", cause=cause)]
@@ -261,6 +282,15 @@ def _history(
             return [Finding(line=line, seq=min(frontier.size + 1, size), reason=reason, cause=cause)]
         frontier = grown
     return []
+
+
+def _loss(reading: _Reading, kept: Checkpoint, frontier: tree.Frontier) -> Loss | None:
+    """The declaration that says that the history of this kept checkpoint is gone, if it is not the present one."""
+    leaves = reading.run.leaves
+    if not reading.losses:
+        return None
+    is_present = kept.size <= len(leaves) and frontier.extend(leaves[frontier.size : kept.size]).root() == kept.root
+    return None if is_present else next((loss for loss in reading.losses if loss.covers(kept)), None)
 
 
 def read_checkpoints(raw: bytes) -> tuple[Checkpoint, ...]:

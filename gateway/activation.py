@@ -145,11 +145,21 @@ class Policies:
             self._quarantined.add(key)
             await self._incident(active, kind)
 
+    async def quarantine_bundle(self, digest: str, kind: str) -> None:
+        """The same for a bundle, wherever it is in force."""
+        for active in tuple(self._active.values()):
+            if active.bundle_digest == digest:
+                await self.quarantine(active, kind)
+
     def is_ready(self) -> bool:
         """Whether calls can be decided: something is in force, proved, and not expired."""
         return bool(self._active) and all(
             active.certificate is not None and active.not_after_ms > self._now_ms() for active in self._active.values()
         )
+
+    def can_decide(self) -> bool:
+        """Whether the engines answered when they were last asked; nobody is asked here."""
+        return all(active.decider.is_answering for active in self._active.values())
 
     def all(self) -> Mapping[str, Active]:
         """Every activation in force, by tenant."""

@@ -73,6 +73,7 @@ from invariants.state.proving import CounterProver
 from invariants.supervisor import Prover
 from policies.rego import RegoWorker
 from policies.rego_answers import RegoEngine
+from policies.rego_shadow import ShadowedRego
 from proofs.keys import KeyRing, PrivateKey, TrustedKey
 from tool_registry.registry import Registry, load_catalogue
 
@@ -237,17 +238,17 @@ async def _policies(
     shared: _Shared, signer: PrivateKey, roots: RootKeys, stack: AsyncExitStack
 ) -> tuple[Policies, Publishing, Restoring]:
     """What decides: engines, the prover behind uploads, and what was in force when the last process ended."""
-    rego = _rego(shared.settings)
-    await rego.start()
-    stack.push_async_callback(rego.close)
 
     async def incident(active: Active, kind: str) -> None:
-        shared.metrics.incident("engines_contradict_checks")
-        log().error("bundle_quarantined", tenant=active.tenant, revision=active.revision)
+        shared.metrics.incident(kind.replace(" ", "_"))
+        log().error("bundle_quarantined", tenant=active.tenant, revision=active.revision, cause=kind)
         members = {"bundle": active.bundle_digest, "revision": active.revision, "reason": kind}
         await shared.ledger.commit(Append(entry=Draft(tenant=active.tenant, kind="INCIDENT", members=members)))
 
     policies = Policies(shared.clock.now_ms, incident)
+    rego = _rego(shared.settings, policies)
+    await rego.start()
+    stack.push_async_callback(rego.close)
     publishing = Publishing(
         prover=Prover(),
         counters=CounterProver(),
@@ -272,9 +273,11 @@ async def _policies(
     return policies, publishing, restoring
 
 
-def _rego(settings: Settings) -> RegoEngine:
-    """The worker process, or the OPA server that the settings name."""
+def _rego(settings: Settings, policies: Policies) -> RegoEngine:
+    """The worker process, the OPA server that the settings name, or both."""
     if settings.opa_url is None:
+        if settings.rego_shadow:
+            raise Misconfigured("LOCKGATE_REGO_SHADOW needs LOCKGATE_OPA_URL: a worker alone has nobody to differ from")
         return RegoWorker()
     from policies.opa import OpaServer  # noqa: PLC0415 - with an HTTP stack of its own, which no other gateway needs
 
@@ -286,9 +289,12 @@ def _rego(settings: Settings) -> RegoEngine:
 
     token = settings.opa_token.get_secret_value() if settings.opa_token else None
     try:
-        return OpaServer(settings.opa_url, token, on_change=tell)
+        server = OpaServer(settings.opa_url, token, on_change=tell)
     except ValueError as error:
         raise Misconfigured(f"LOCKGATE_OPA_URL: {error}") from error
+    if not settings.rego_shadow:
+        return server
+    return ShadowedRego(server, RegoWorker(), partial(policies.quarantine_bundle, kind="Rego engines differ"))
 
 
 def _base_bundle(settings: Settings) -> bytes:

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     opa_token: SecretStr | None = None
     """Bearer token for that server."""
 
+    rego_shadow: bool = False
+    """Whether a worker process evaluates beside that server. What the two decide differently is an incident."""
+
     test_crash: str = ""
     """`stage:before` or `stage:after`: kills this process at that point of the next write. Only in `dev`."""
 

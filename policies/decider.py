@@ -38,6 +38,11 @@ class Decider:
             if contract.family is not Family.GOVERNANCE
         }
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether its Rego engine answered when it was last asked."""
+        return self._rego.is_answering
+
     async def load(self) -> None:
         """Give the Rego part to its engine. Raises `PolicyFault` when it does not build, `EngineUnavailable`."""
         await self._rego.load(self.bundle.digest, self.bundle.rego)

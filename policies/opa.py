@@ -37,6 +37,7 @@ OLDEST = (1, 21, 3)
 """The first version that this was checked with; older ones have known faults."""
 _IN_FLIGHT_MAX = 512  # At a millisecond or two each, more would wait longer than the deadline.
 _BUILD_SECONDS_MAX = 5.0
+_PROBE_SECONDS = 1.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 # Services, bundles, plugins, discovery, decision logs, status reports, tracing: all would make the server reach out,
 # or let somebody else decide what it evaluates.
@@ -90,11 +91,17 @@ class OpaServer:
         self._examined = -1
         """The number of connections made when the server was last found good; a new one may lead to another server."""
         self._examining: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
 
     @property
     def loaded(self) -> frozenset[str]:
         """The bundles that can be asked about."""
         return frozenset(self._bundles)
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the last thing that it was asked was answered. After a no it is asked again every second."""
+        return self._trouble is None
 
     async def start(self) -> None:
         """Be ready to ask. A server that is down now may come up later."""
@@ -104,6 +111,8 @@ class OpaServer:
 
     async def close(self) -> None:
         """Take back what this gateway gave, if the server still listens, and end."""
+        if self._probing is not None:
+            self._probing.cancel()
         if self._trouble is None:
             for name in self.loaded:
                 await self.drop(name)
@@ -205,7 +214,7 @@ class OpaServer:
 
     async def _put(self, loaded: _Loaded) -> None:
         client, content = self._opened, {"bundle": loaded.name, "data": dict(loaded.rules.data)}
-        async with self._within(_BUILD_SECONDS_MAX):
+        async with self._within(_BUILD_SECONDS_MAX, is_all=False):
             await client.update_or_create_data(content, f"lockgate/content/{loaded.id}")
             try:
                 await client.update_policy_from_string(loaded.module, f"lockgate/rules/{loaded.id}", rego_compat=False)
@@ -222,13 +231,17 @@ class OpaServer:
 
     async def _look(self) -> None:
         connections = self._opened.connections
-        async with self._within(self._deadline):
+        async with self._within(self._deadline, is_all=False):
             _require_admissible(await self._opened.get_config())
         self._examined = connections
 
     @asynccontextmanager
-    async def _within(self, seconds: float) -> AsyncIterator[None]:
-        """What the client and its connections raise, as our own; whoever watches is told of the first and the last."""
+    async def _within(self, seconds: float, *, is_all: bool = True) -> AsyncIterator[None]:
+        """
+        What the client and its connections raise, as our own; whoever watches is told of the first and the last.
+
+        What is not all that was to be asked proves nothing by its success: a server may be examined and yet be slow.
+        """
         try:
             async with asyncio.timeout(seconds):
                 yield
@@ -240,12 +253,23 @@ class OpaServer:
         except EngineUnavailable as error:
             self._tell(str(error))
             raise
-        self._tell(None)
+        if is_all:
+            self._tell(None)
 
     def _tell(self, trouble: str | None) -> None:
         if (trouble is None) != (self._trouble is None):
             self._on_change(trouble)
         self._trouble = trouble
+        if trouble is not None and (self._probing is None or self._probing.done()):
+            self._probing = asyncio.create_task(self._probe())
+
+    async def _probe(self) -> None:
+        """Ask until there is an answer: a gateway that is not ready may be sent no calls that would find out."""
+        while self._trouble is not None:
+            await asyncio.sleep(_PROBE_SECONDS)
+            with suppress(EngineUnavailable):
+                name = next(iter(self._bundles), None)
+                await (self.reach() if name is None else self.decide(name, b"{}"))
 
     @property
     def _opened(self) -> Client:

@@ -63,6 +63,11 @@ class RegoWorker:
         """The bundles that can be asked about."""
         return frozenset(self._bundles)
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether there is a worker. One that does not answer in time is ended, and then there is none."""
+        return self._channel is not None and not self._channel.closed.is_set()
+
     async def start(self) -> None:
         """Start the worker and keep one running until `close`. Returns when it answers."""
         self._keeper = asyncio.create_task(self._keep(), name="rego-keeper")

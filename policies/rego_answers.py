@@ -1,8 +1,8 @@
 """What every Rego engine takes and gives: the rules of a bundle, and an answer that is read strictly.
 
-Two engines evaluate Rego: a worker process (`rego`, the default) and an OPA server (`opa`, where one is configured).
-One conformance suite holds both to the same answers. An answer is accepted only if it is exactly
-`{"deny": […], "obligations": […]}` with rule ids from the bundle's closed lists.
+Two engines evaluate Rego: a worker process (`rego`, the default) and an OPA server (`opa`, where one is configured);
+`rego_shadow` asks both. One conformance suite holds both to the same answers. An answer is accepted only if it is
+exactly `{"deny": […], "obligations": […]}` with rule ids from the bundle's closed lists.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class RegoEngine(Protocol):
     @property
     def loaded(self) -> frozenset[str]:
         """The bundles that can be asked about."""
+        ...
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether it answered when it was last asked, as far as anybody knows. Asks nothing."""
         ...
 
     async def start(self) -> None:

@@ -320,6 +320,8 @@ class Routes:
     async def _readyz(self, request: Request) -> Reply:
         if not self._in.policies.is_ready():
             raise Unavailable("not_ready", "no bundle in force that is proved and not expired")
+        if not self._in.policies.can_decide():
+            raise Unavailable("not_ready", "a policy engine does not answer")
         if not await self._in.auditing.can_record():
             raise Unavailable("not_ready", "the ledger cannot be read")
         return Reply(status=200, document={"status": "ready"})

@@ -164,7 +164,8 @@ def test_a_redirect_is_not_followed(opa_field: Ground, between: Between, server:
 
 def test_a_slow_server_is_a_no_for_fifty_calls_at_once(opa_field: Ground, between: Between) -> None:
     """
-    C05: 30 s slow under 50 calls: all 503 in time, `/healthz` answers meanwhile, and then all go on.
+    C05: 30 s slow under 50 calls: all 503 in time, `/healthz` answers meanwhile, `/readyz` says no, and then all go on,
+    readiness too although no call asked the server.
     """
     released, ended = threading.Event(), threading.Event()
     health: list[float] = []
@@ -191,13 +192,19 @@ def test_a_slow_server_is_a_no_for_fifty_calls_at_once(opa_field: Ground, betwee
         seconds = time.monotonic() - started
         ended.set()
         watcher.join()
+        started = time.monotonic()
+        not_ready = opa_field.client().get("/readyz")
+        looked = time.monotonic() - started
         released.set()
     during = opa_field.oracle.effects()
+    wait_for(lambda: opa_field.client().get("/readyz").status == 200, "readiness did not come back")
     fast = rush(opa_field.gateway().url, asks(opa_field, 50))
 
     assert {told(each) for each in slow} == {UNAVAILABLE}
     assert seconds < ANSWER_SECONDS_MAX
     assert max(health) < HEALTH_SECONDS_MAX
+    assert told(not_ready) == (503, "not_ready")
+    assert looked < HEALTH_SECONDS_MAX
     assert during == before
     assert {each.status for each in fast} == {200}
 
@@ -210,8 +217,8 @@ def test_a_server_that_is_down_and_comes_back_empty_is_given_the_bundle_once(
     """
     server.kill()
     down = refund(opa_field)
-    server.start()
     given = between.given()
+    server.start()
     answers = rush(opa_field.gateway().url, asks(opa_field, 30))
 
     assert told(down) == UNAVAILABLE

@@ -39,7 +39,7 @@ def resume(attempt: Attempt, held: FullRow | None, now_ms: int) -> Attempt:
     """
     The attempt as the ledger knows it: the same when the key is free, else with id and salt of the first.
 
-    Raises `BadRequest` (422, another payload) or `Conflict` (in flight, in doubt, closed).
+    Raises `BadRequest` (422, another payload) or `Conflict` (in flight, in doubt, closed, answer kept no longer).
     """
     if held is None:
         return attempt
@@ -53,6 +53,8 @@ def resume(attempt: Attempt, held: FullRow | None, now_ms: int) -> Attempt:
     is_over = held.state is State.PARKED and held.expires_at_ms is not None and held.expires_at_ms <= now_ms
     if held.state in _CLOSED or is_over:
         raise Conflict("call_closed", "the call was rejected, cancelled or has expired", members=named)
+    if is_answered(held) and held.row.keep_until_ms <= now_ms:
+        raise Conflict("key_expired", "the call has ended, and its answer is kept no longer", members=named)
     editors = tuple(orjson.loads(held.row.requester)["editors"])
     return begin(
         attempt.call,

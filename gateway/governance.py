@@ -217,6 +217,8 @@ class LedgerConnector:
         arguments = orjson.loads(dispatch.canonical)["arguments"]
         finding = Outcome(state=State(arguments["finding"]), reason="settled_by_person")
         state = await self._reconcile(dispatch.tenant, call_id_of(arguments["call"]), finding)
+        if state is State.IN_DOUBT:
+            return Outcome(state=State.FAILED, reason="tool_may_act")
         if state is None or state is not finding.state:
             return Outcome(state=State.FAILED, reason="call_not_open")
         return Outcome(state=State.EXECUTED, result={"call": arguments["call"], "state": state.value})

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from gateway.admission import Call
+from gateway.admission import Call, call_text
 from gateway.answers import Answers, Reply
 from gateway.errors import Conflict, Unavailable
 from gateway.identity import PrincipalKind
@@ -49,8 +49,12 @@ class Replays:
     async def answer(self, call: Call, held: FullRow) -> Reply:
         """The stored answer with the receipt of its outcome."""
         placed = await self._records.entry(call.principal.tenant, held.outcome_seq or 0)
-        if placed is None or held.answer is None:
+        if placed is None:
             raise Unavailable("ledger_unavailable", "the answer cannot be read back")
+        if held.answer is None:
+            # Its time has passed by the clock of the database, which is ahead of ours.
+            named = {"call": call_text(held.row.call_id)}
+            raise Conflict("key_expired", "the call has ended, and its answer is kept no longer", members=named)
         return self._answers.kept(call.tool.contract, call.principal, held.answer, placed, replayed=True)
 
 

@@ -1,14 +1,14 @@
 """The sweeper: nothing that was intended is forgotten.
 
-It takes over open intents whose lease is over, asks the tool what became of outcomes in doubt, and ends parked calls
-whose time has passed. It settles through the same `Settlement` as the pipeline does. What a tool cannot say stays in
-doubt until a person settles it (`settle_unknown`).
+It takes over open intents whose lease is over, asks the tool what became of outcomes in doubt, ends parked calls whose
+time has passed, and drops answers that are kept no longer. It settles through the same `Settlement` as the pipeline
+does. What a tool cannot say stays in doubt until a person settles it (`settle_unknown`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -76,32 +76,40 @@ class Sweeper:
         # Those that stay in doubt must not keep the others from being asked about: the next round begins behind them.
         self._offset = self._offset + BATCH if len(found.doubtful) == BATCH else 0
         self._metrics.open_intents.set(len(found.taken) + len(found.doubtful))
-        work = [self._reconcile(row, State.EXECUTING) for row in found.taken]
-        work += [self._reconcile(row, State.IN_DOUBT) for row in found.doubtful]
+        work: list[Awaitable[Any]] = [self._reconcile(row, is_late=True) for row in found.taken]
+        work += [self._reconcile(row, is_late=_is_over(row, found.now_ms)) for row in found.doubtful]
         work += [self._expire(row) for row in found.overdue]
+        work.append(self._sweeping.forget(self._tenants, limit=BATCH))
         # At once: a tool that does not answer holds up nobody else's call.
         for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, BaseException):
                 log().warning("sweep_failed", error=result)
 
     async def settle_by_person(self, tenant: str, call_id: UUID, finding: Outcome) -> State | None:
-        """A person's finding about an outcome in doubt. The state afterwards; None when there is no such call."""
+        """
+        A person's finding about an outcome in doubt. The state afterwards; None when there is no such call.
+
+        That the tool did nothing is believed only when nothing that was sent to it can act any more.
+        """
         row = await self._records.call(tenant, call_id)
         if row is None or row.intent_seq is None:
             return None
         if row.state is not State.IN_DOUBT:
             return row.state
-        settled = await self._settlement.settle(await self._opened(row, State.IN_DOUBT), finding)
+        # INVARIANT: no sweeper sends the call again between this and the settlement; it would hold the call first.
+        if finding.state is not State.EXECUTED and not await self._sweeping.hold(row, lease_ms=self._lease_ms):
+            return State.IN_DOUBT
+        settled = await self._settlement.settle(await self._opened(row), finding)
         return settled.state if settled else None
 
     async def _expire(self, row: FullRow) -> None:
         await self._parking.close(row, State.EXPIRED, by=row.row.principal, reason="expired")
 
-    async def _reconcile(self, row: FullRow, state: State) -> None:
-        intent = await self._opened(row, state)
-        outcome = await self._find_out(intent, row)
+    async def _reconcile(self, row: FullRow, *, is_late: bool) -> None:
+        intent = await self._opened(row)
+        outcome = await self._find_out(intent, row, is_late=is_late)
         if outcome is None:
-            if state is State.IN_DOUBT:
+            if row.state is State.IN_DOUBT:
                 return
             outcome = Outcome(state=State.IN_DOUBT, reason="lease_over")
         settled = await self._settlement.settle(intent, outcome)
@@ -109,48 +117,56 @@ class Sweeper:
             self._metrics.reconciled(settled.state.value)
             log().info("call_reconciled", call=call_text(row.row.call_id), state=settled.state.value)
 
-    async def _find_out(self, intent: OpenIntent, row: FullRow) -> Outcome | None:
-        """What the tool itself says; None while that proves nothing."""
+    async def _find_out(self, intent: OpenIntent, row: FullRow, *, is_late: bool) -> Outcome | None:
+        """What the tool itself says; None while that proves nothing. `is_late`: nothing sent before can act."""
         contract = intent.tool.contract
         if contract.connector.kind == "http" and _tool_digest(row) != contract.digest:
             # Another version of the tool may be reached elsewhere, and knows nothing of what this one did.
             return None
-        dispatch = Dispatch(
+        connector, dispatch = self._connect(contract.connector), self._dispatch(intent, row)
+        outcome = await connector.status(dispatch)
+        if outcome is not None and outcome.state is State.NOT_DONE:
+            # The first dispatch may still be under way: only a fenced tool is bound to refuse it when it arrives, and
+            # only once its deadline has passed.
+            return outcome if contract.is_fenced and is_late else None
+        is_repeatable = contract.status_path is None and contract.is_idempotent and contract.connector.kind == "http"
+        if outcome is None and is_repeatable and is_late and not await self._is_stopped(row, contract):
+            return await self._repeat(row, contract, intent)
+        return outcome
+
+    async def _repeat(self, row: FullRow, contract: Contract, intent: OpenIntent) -> Outcome | None:
+        """
+        Send the call again, to a tool that declares that it will not act twice.
+
+        Under a lease of its own, so that a person's "it did nothing" waits until this dispatch cannot act either.
+        """
+        started = self._clock.monotonic()
+        if not await self._sweeping.hold(row, lease_ms=contract.deadline_ms + self._lease_ms):
+            return None
+        if self._clock.monotonic() - started > self._lease_ms / 1000:
+            return None  # The process was paused: the dispatch could outlive the lease.
+        again = await self._connect(contract.connector).execute(self._dispatch(intent, row))
+        # A refusal now says nothing of what the first dispatch did.
+        return again if again.state is State.EXECUTED else None
+
+    def _dispatch(self, intent: OpenIntent, row: FullRow) -> Dispatch:
+        return Dispatch(
             tenant=intent.tenant,
             tool=intent.tool,
             canonical=intent.canonical,
             effect_id=call_text(intent.call_id),
             # Above the one that left the doubt, so that a fenced tool refuses it from now on; that of a next intent.
             fence=row.fence + 1 if row.state is State.IN_DOUBT else row.fence,
-            deadline_at_ms=self._clock.now_ms() + contract.deadline_ms,
+            deadline_at_ms=self._clock.now_ms() + intent.tool.contract.deadline_ms,
             correlation=intent.correlation or call_text(intent.call_id),
         )
-        connector = self._connect(contract.connector)
-        outcome = await connector.status(dispatch)
-        if outcome is not None and outcome.state is State.NOT_DONE:
-            # The first dispatch may still be under way: only a fenced tool is bound to refuse it when it arrives, and
-            # only once its deadline has passed.
-            return outcome if contract.is_fenced and await self._is_late(row, contract) else None
-        is_repeatable = contract.status_path is None and contract.is_idempotent and contract.connector.kind == "http"
-        if outcome is None and is_repeatable and not await self._is_stopped(row, contract):
-            again = await connector.execute(dispatch)
-            # A refusal now says nothing of what the first dispatch did.
-            outcome = again if again.state is State.EXECUTED else None
-        return outcome
-
-    async def _is_late(self, row: FullRow, contract: Contract) -> bool:
-        """Whether every deadline that was given to the tool has passed. A lease that is over outlasted its own."""
-        if row.state is not State.IN_DOUBT:
-            return True
-        left = await self._records.entry(row.row.tenant, row.outcome_seq or 0)
-        return left is None or left.at_ms + contract.deadline_ms + self._lease_ms <= self._clock.now_ms()
 
     async def _is_stopped(self, row: FullRow, contract: Contract) -> bool:
         """Whether a kill switch stands against dispatching the call again."""
         stopping = switches(row.row.tenant, row.row.principal, contract)
         return await self._sweeping.is_stopped([row.row.tenant, SYSTEM], stopping)
 
-    async def _opened(self, row: FullRow, state: State) -> OpenIntent:
+    async def _opened(self, row: FullRow) -> OpenIntent:
         tenant = row.row.tenant
         packet = await self._records.payload(tenant, row.intent_seq or 0) or {}
         placed = await self._records.entry(tenant, row.intent_seq or 0)
@@ -181,8 +197,13 @@ class Sweeper:
             intent_seq=row.intent_seq or 0,
             budgets=row.budgets,
             in_flight=row.in_flight,
-            expected=(state,),
+            expected=(row.state,),
         )
+
+
+def _is_over(row: FullRow, now_ms: int) -> bool:
+    """Whether no dispatch of the call can act any more. Without a lease nobody knows yet."""
+    return row.lease_until_ms is not None and row.lease_until_ms <= now_ms
 
 
 def _tool_digest(row: FullRow) -> str:

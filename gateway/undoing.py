@@ -72,4 +72,7 @@ class Undoing:
             "facts": packet["question"]["context"]["facts"],
             "result": orjson.loads(row.answer or b"{}").get("result", {}),
         }
-        return referenced(wanted, known)
+        try:
+            return referenced(wanted, known)
+        except KeyError as error:
+            raise Conflict("not_undoable", "the result that the undo needs is kept no longer") from error

@@ -37,7 +37,10 @@ class Row:
     intent_seq: int | None = None
     outcome_seq: int | None = None
     parked_seq: int | None = None
-    """The four above only where this batch sets them; None keeps what is stored (a lease is cleared)."""
+    """
+    The five above only where this batch sets them; None keeps what is stored, but clears a lease, unless the outcome is
+    in doubt: until the lease is over, what was sent may still act.
+    """
 
 
 @dataclass(slots=True, kw_only=True)

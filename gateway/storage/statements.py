@@ -180,20 +180,22 @@ calls_new as (
     Part.CALLS_MOVED: _Text(
         """
 calls_moved as (
-  update lockgate.calls c set state = u.state, fence = u.fence, lease_until = u.lease_until,
+  update lockgate.calls c set state = u.state, fence = u.fence,
+    lease_until = case u.state when 'in_doubt' then c.lease_until else u.lease_until end,
     intent_seq = coalesce(u.intent_seq, c.intent_seq), outcome_seq = coalesce(u.outcome_seq, c.outcome_seq),
     parked_seq = coalesce(u.parked_seq, c.parked_seq), status = u.status, answer = u.answer,
     reservations = u.reservations, expires_at = coalesce(u.expires_at, c.expires_at),
-    request = coalesce(u.request, c.request), correlation = coalesce(u.correlation, c.correlation)
+    request = coalesce(u.request, c.request), correlation = coalesce(u.correlation, c.correlation),
+    keep_until = coalesce(u.keep_until, c.keep_until)
   from (
     select unnest({0}::bytea[]) as claim, unnest({1}::text[]) as was_state, unnest({2}::integer[]) as was_fence,
       unnest({3}::text[]) as state, unnest({4}::integer[]) as fence, unnest({5}::timestamptz[]) as lease_until,
       unnest({6}::bigint[]) as intent_seq, unnest({7}::bigint[]) as outcome_seq, unnest({8}::bigint[]) as parked_seq,
       unnest({9}::integer[]) as status, unnest({10}::bytea[]) as answer, unnest({11}::bytea[]) as reservations,
       unnest({12}::timestamptz[]) as expires_at, unnest({13}::bytea[]) as request,
-      unnest({14}::text[]) as correlation) u
+      unnest({14}::text[]) as correlation, unnest({15}::timestamptz[]) as keep_until) u
   where c.claim = u.claim and c.state = u.was_state and c.fence = u.was_fence returning 1)""",
-        15,
+        16,
         "calls_moved",
     ),
     Part.BUDGETS_NEW: _Text(

@@ -1,7 +1,10 @@
-"""What a sweeper finds: open intents whose lease is over, outcomes in doubt, parked calls whose time has passed.
+"""What a sweeper finds: open intents whose lease is over, outcomes in doubt, parked calls and answers past their time.
 
 Each function is one transaction of its own, by the database's clock. Rows that another sweeper has in hand are skipped,
 so any number of them may run.
+
+A call's lease lasts until nothing that was sent for it can act any more: the tool's deadline, and grace. While the call
+is executing it is also how long the call belongs to its worker.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from gateway.ledger import FullRow
 from gateway.storage import rows
 from gateway.storage.connections import Connection, Cursor, transaction
 from gateway.storage.desk import Desk
+from tool_registry.declarations import DEADLINE_MS_MAX
 
 _TAKE_OVER = f"""
 update lockgate.calls set fence = fence + 1, lease_until = clock_timestamp() + %(lease_ms)s * interval '1 millisecond'
@@ -22,6 +26,28 @@ where claim in (
   order by lease_until limit %(limit)s for update skip locked)
 returning {rows.CALL_COLUMNS}
 """  # noqa: S608 - fixed columns
+
+_HOLD = """
+update lockgate.calls set lease_until = clock_timestamp() + %(lease_ms)s * interval '1 millisecond'
+where claim = %(claim)s and fence = %(fence)s
+and (state = 'executing' or state = 'in_doubt' and lease_until <= clock_timestamp())
+"""
+
+# The release before this one forgot the lease when it left a call in doubt: what it sent last is not known.
+_LEASE_DOUBTS = """
+update lockgate.calls set lease_until = clock_timestamp() + %(lease_ms)s * interval '1 millisecond'
+where state = 'in_doubt' and lease_until is null
+"""
+
+_FORGET = """
+update lockgate.calls set answer = null where claim in (
+  select claim from lockgate.calls
+  where answer is not null and keep_until <= clock_timestamp()
+  and state in ('executed', 'failed', 'rejected', 'cancelled', 'expired')
+  order by keep_until limit %(limit)s for update skip locked)
+"""
+
+_NOW = "select floor(extract(epoch from clock_timestamp()) * 1000)::bigint"
 
 _IN_DOUBT = f"""
 select {rows.CALL_COLUMNS} from lockgate.calls where state = 'in_doubt' order by created_at
@@ -42,6 +68,8 @@ class Unsettled:
     """Open intents that are the sweeper's own now."""
     doubtful: tuple[FullRow, ...]
     overdue: tuple[FullRow, ...]
+    now_ms: int
+    """The database's clock, before anything was looked at."""
 
 
 class Sweeping:
@@ -58,7 +86,11 @@ class Sweeping:
         """
 
         def work(connection: Connection) -> Unsettled:
+            with transaction(connection, tenants) as cursor:
+                (now_ms,) = cursor.execute(_NOW).fetchall()[0]
+                cursor.execute(_LEASE_DOUBTS, {"lease_ms": DEADLINE_MS_MAX + lease_ms})
             return Unsettled(
+                now_ms=now_ms,
                 taken=take_over(connection, tenants, lease_ms=lease_ms, limit=limit),
                 doubtful=in_doubt(connection, tenants, limit=limit, offset=offset),
                 overdue=overdue(connection, tenants, limit=limit),
@@ -69,6 +101,23 @@ class Sweeping:
     async def is_stopped(self, tenants: Sequence[str], switches: Sequence[tuple[str, str, str]]) -> bool:
         """Whether one of the switches of these tenants is engaged. Raises `LedgerUnavailable`."""
         return await self._desk.ask(tenants, lambda cursor: is_engaged(cursor, switches))
+
+    async def hold(self, row: FullRow, *, lease_ms: int) -> bool:
+        """
+        Begin another lease of an open call, as long as no dispatch of another can act: from now on only one's own can.
+
+        False where one still can, or the call has moved on. Raises `LedgerUnavailable`.
+        """
+        values = {"claim": row.row.claim, "fence": row.fence, "lease_ms": lease_ms}
+        return await self._desk.ask([row.row.tenant], lambda cursor: cursor.execute(_HOLD, values).rowcount == 1)
+
+    async def forget(self, tenants: Sequence[str], *, limit: int) -> int:
+        """
+        Drop the answers of at most so many closed calls whose time has passed, and say how many there were.
+
+        The row stays: its key still belongs to its call, which the log remembers.
+        """
+        return await self._desk.ask(tenants, lambda cursor: cursor.execute(_FORGET, {"limit": limit}).rowcount)
 
 
 def take_over(connection: Connection, tenants: Sequence[str], *, lease_ms: int, limit: int) -> tuple[FullRow, ...]:

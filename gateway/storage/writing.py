@@ -159,6 +159,7 @@ def _calls(whole: _Parts, rows: Sequence[Row]) -> None:
             packed.moments([row.expires_at_ms for row in moved]),
             packed.blobs([row.sent_again.request if row.sent_again else None for row in moved]),
             packed.texts([row.sent_again.correlation if row.sent_again else None for row in moved]),
+            packed.moments([row.sent_again.keep_until_ms if row.sent_again else None for row in moved]),
         )
 
 

@@ -7,57 +7,11 @@ import time
 
 import pytest
 
-from deploy.demo.client import Answer, Client
 from gateway.sweeper import BATCH
 from tests.world.crowd import Ask, rush
 from tests.world.ground import Ground, wait_for
+from tests.world.notes import REASON, leave, register, repeatable, settle, state
 from tests.world.tools import Tool, declaration
-
-REASON = "for_the_test"
-
-
-def register(field: Ground, document: bytes, why: str = "new_tool") -> None:
-    """Upload a declaration and have it registered by those who may."""
-    client, security = field.client(), field.person("security")
-    uploaded = client.request("POST", "/v1/tools", security.token, body=document)
-    assert uploaded.status == 201, uploaded.document
-    approvers = [field.person("security", 2), field.person("founder")]
-    arguments = {"digest": uploaded.document["digest"]}
-    registered = client.governed(security, approvers, "register_tool", arguments, why)
-    assert registered.document.get("status") == "executed", registered.document
-
-
-def repeatable(name: str, origin: str, *, version: int = 1, path: str = "/notes") -> bytes:
-    """A tool that declares idempotency and can be asked nothing: doubt ends by a second dispatch, or by a person."""
-    document = declaration(name, origin, can_say=False).decode()
-    for old, new in (
-        ("is_idempotent: false", "is_idempotent: true"),
-        ("version: 1", f"version: {version}"),
-        ("path: /notes", f"path: {path}"),
-    ):
-        document = document.replace(old, new)
-    return document.encode()
-
-
-def leave(field: Ground, tool: str) -> Answer:
-    """Ask an operator's note of a tool."""
-    note = f"note_{secrets.token_hex(4)}"
-    return field.client().call(field.person("operator").token, tool, {"note_id": note}, reason=REASON)
-
-
-def state(client: Client, field: Ground, call: str) -> str:
-    """Where a call stands."""
-    return str(client.get(f"/v1/calls/{call}", field.person("operator").token).document["status"])
-
-
-def settle(field: Ground, call: str, finding: str) -> None:
-    """A person ends what no sweeper could."""
-    approvers = [field.person("security", 2), field.person("founder")]
-    arguments = {"call": call, "finding": finding}
-    answer = field.client().governed(
-        field.person("security"), approvers, "settle_unknown", arguments, "checked_with_tool"
-    )
-    assert answer.document.get("status") == "executed", answer.document
 
 
 def test_not_applied_is_not_believed_while_the_first_request_may_still_act(field: Ground, tool: Tool) -> None:
@@ -108,7 +62,7 @@ def test_a_doubt_is_not_ended_by_another_version_of_the_tool(
     now = state(field.client(), field, call)
 
     assert (now, tool.effects[call]) == ("in_doubt", before)
-    settle(field, call, "executed")
+    assert settle(field, call, "executed").document.get("status") == "executed"
 
 
 def test_an_engaged_switch_stops_the_sweeper_too(field: Ground, tool: Tool, doubtful: tuple[str, str]) -> None:
@@ -146,7 +100,7 @@ def test_a_refused_repetition_does_not_turn_doubt_into_failed(
     now = state(field.client(), field, call)
 
     assert now == "in_doubt"
-    settle(field, call, "executed")
+    assert settle(field, call, "executed").document.get("status") == "executed"
 
 
 def test_calls_that_stay_in_doubt_do_not_keep_others_from_being_reconciled(

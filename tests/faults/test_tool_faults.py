@@ -5,16 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from functools import partial
-from typing import Any
 
 import pytest
 
 from deploy.demo.client import Answer, Client, signed
-from deploy.demo.world import GatewayFailed
 from gateway.clock import rfc3339
-from gateway.ledger import State
 from tests.world.crowd import Ask, rush
 from tests.world.ground import Ground, wait_for
+from tests.world.notes import leave, register, settle, state
 from tests.world.tools import Tool, declaration
 
 ORDER = "ord_1003"
@@ -104,13 +102,13 @@ def test_request_that_arrives_late_is_refused_by_its_fence(field: Ground, tool: 
     tool.holds_back_seconds = 2
     key = secrets.token_hex(16)
 
-    late = _note(field, name, key)
+    late = leave(field, name, key)
     tool.holds_back_seconds = 0
-    wait_for(lambda: _state(field, late) != "in_doubt", "the call was not reconciled")
-    reconciled = _state(field, late)
+    wait_for(lambda: state(field.client(), field, late.call) != "in_doubt", "the call was not reconciled")
+    reconciled = state(field.client(), field, late.call)
     time.sleep(2)
     effects_of_first = tool.effects[late.call]
-    final = field.finally_answered(lambda _: _note(field, name, key))
+    final = field.finally_answered(lambda _: leave(field, name, key))
 
     assert (late.status, reconciled, effects_of_first) == (504, "not_done", 0)
     assert (final.status, tool.effects[late.call]) == (200, 1)
@@ -126,12 +124,12 @@ def test_call_that_no_tool_can_explain_waits_for_a_person(field: Ground, tool: T
     tool.is_silent = True
     key = secrets.token_hex(16)
 
-    silent = _note(field, name, key)
-    time.sleep(1.5)  # Several sweeps.
-    before = _state(field, silent)
+    silent = leave(field, name, key)
+    time.sleep(1.5)  # Several sweeps, and nothing that was sent may act any more.
+    before = state(field.client(), field, silent.call)
     tool.is_silent = False
-    settled = _settle(field, silent, finding)
-    again = _note(field, name, key)
+    settled = settle(field, silent.call, finding)
+    again = leave(field, name, key)
 
     assert (silent.status, before) == (504, "in_doubt")
     assert (settled.status, settled.document["result"]["state"]) == (200, finding)
@@ -173,38 +171,8 @@ def _again(field: Ground, key: str, client: Client) -> Answer:
     return _refund(client, field, key)
 
 
-def _note(field: Ground, name: str, key: str) -> Answer:
-    token = field.person("operator").token
-    return field.client().call(token, name, {"note_id": "note_1"}, reason="for_the_test", key=key)
-
-
-def _state(field: Ground, answer: Answer) -> str:
-    told = field.client().get(f"/v1/calls/{answer.call}", field.person("operator").token)
-    return str(told.document["status"])
-
-
-def _settle(field: Ground, answer: Answer, finding: str) -> Answer:
-    return field.client().governed(
-        field.person("security"),
-        [field.person("security", 2), field.person("founder")],
-        "settle_unknown",
-        {"call": answer.call, "finding": State(finding).value},
-        "checked_with_tool",
-    )
-
-
 def _registered(field: Ground, tool: Tool, name: str, *, can_say: bool, tenant: str = "acme") -> str:
     """The tool's name, registered by governed calls unless it is already."""
-    client, security = field.client(), field.person("security", tenant=tenant)
-    if client.get(f"/v1/tools/{name}", security.token).status == 200:
-        return name
-    document: Any = declaration(name, tool.origin, can_say=can_say)
-    uploaded = client.request("POST", "/v1/tools", security.token, body=document)
-    if uploaded.status != 201:
-        raise GatewayFailed(f"upload answered {uploaded.status}: {uploaded.document}")
-    approvers = [field.person("security", 2, tenant), field.person("founder", 1, tenant)]
-    digest = {"digest": uploaded.document["digest"]}
-    registered = client.governed(security, approvers, "register_tool", digest, "new_tool")
-    if registered.status != 200 or registered.document["status"] != "executed":
-        raise GatewayFailed(f"registration answered {registered.status}: {registered.document}")
+    if field.client().get(f"/v1/tools/{name}", field.person("security", tenant=tenant).token).status != 200:
+        register(field, declaration(name, tool.origin, can_say=can_say), tenant=tenant)
     return name

@@ -23,6 +23,7 @@ from policies.questions import APPROVALS_MAX, APPROVER_ROLES
 from proofs import approvals as statements
 from proofs import commitments
 from proofs.keys import PublicKey
+from tool_registry.contracts import Contract
 
 
 class Presented(Struct, frozen=True, kw_only=True):
@@ -89,11 +90,16 @@ def excluded_persons(call: Call, editors: tuple[str, ...], facts: Mapping[str, R
     """Requester, subject, delegates, editors, and whoever a fact or argument named by the contract is."""
     principal = call.principal
     names = {principal.id, principal.subject or "", principal.subject_person or "", *principal.delegates, *editors}
-    for path in call.tool.contract.excluded:
-        group, _, member = path.partition(".")
-        values = call.arguments if group == "arguments" else facts[group].values
-        names.add(str(values.get(member, "")))
-    return frozenset(names - {""})
+    groups = {name: reading.values for name, reading in facts.items()}
+    return frozenset(names - {""}) | named_persons(call.tool.contract, {**groups, "arguments": call.arguments})
+
+
+def named_persons(contract: Contract, groups: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Whom the facts and arguments name that the contract excludes; one may name several, with blanks between."""
+    members = [path.partition(".") for path in contract.excluded]
+    return frozenset(
+        name for group, _, member in members for name in str(groups.get(group, {}).get(member, "")).split()
+    )
 
 
 def _require_valid(call: Call, presented: Presented, found: ApprovalFound, now_ms: int) -> Mapping[str, Any]:

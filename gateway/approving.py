@@ -17,7 +17,7 @@ from gateway import entries, statements
 from gateway.activation import Policies
 from gateway.admission import call_text
 from gateway.answers import Reply, receipt
-from gateway.approvals import approval_text
+from gateway.approvals import approval_text, named_persons
 from gateway.clock import Clock
 from gateway.errors import BadRequest, Conflict, Denied, NotFound, Unavailable
 from gateway.identity import Principal, PrincipalKind
@@ -183,10 +183,7 @@ class Approving:
         excluded |= {*requester["delegates"], *requester["editors"]}
         contract = self._policies.active(principal.tenant).tools[row.row.tool].contract
         context = packet.get("question", {}).get("context", {"arguments": {}, "facts": {}})
-        for path in contract.excluded:
-            group, _, member = path.partition(".")
-            values = context["arguments"] if group == "arguments" else context["facts"].get(group, {})
-            excluded.add(values.get(member, ""))
+        excluded |= named_persons(contract, {**context["facts"], "arguments": context["arguments"]})
         if principal.id in excluded:
             raise Denied("approver_excluded", "who takes part in a call does not approve it")
         wanted = {each["role"] for each in packet.get("needs", [])}

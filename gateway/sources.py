@@ -70,14 +70,16 @@ class Sources:
         active = self._policies.active(tenant)
 
         def work(cursor: Cursor) -> dict[str, Any] | None:
+            uploaders = " ".join(bundles.uploaders(cursor, tenant, digest))
             if fact.source.name == "tool":
                 tool = bundles.tool(cursor, tenant, digest)
-                return None if tool is None else {"verdict_passed": tool.verdict["passed"]}
+                return None if tool is None else {"verdict_passed": tool.verdict["passed"], "uploaders": uploaders}
             stored = bundles.bundle(cursor, tenant, digest)
             if stored is None:
                 return None
             return {
                 "verdict_passed": stored.verdict["passed"],
+                "uploaders": uploaders,
                 "revision": stored.verdict["revision"],
                 "current_revision": active.revision,
             }

@@ -112,6 +112,21 @@ def tool(cursor: Cursor, tenant: str, digest: str) -> StoredTool | None:
     return None if row is None else _tool(row)
 
 
+def uploaders(cursor: Cursor, tenant: str, digest: str) -> list[str]:
+    """
+    The persons who handed in the bytes of that digest, a bundle or a declaration, sorted.
+
+    Read from the log, where nobody takes them out again: also who was not the first, or failed with it.
+    """
+    cursor.execute(
+        """select body from lockgate.entries
+        where tenant = %s and kind in ('BUNDLE', 'TOOL') and position(%s::bytea in body) > 0""",
+        (tenant, digest.encode()),
+    )
+    entries = [orjson.loads(row[0]) for row in cursor.fetchall()]
+    return sorted({each["principal"].removeprefix("person/") for each in entries if each.get("digest") == digest})
+
+
 def registered_tools(cursor: Cursor, tenant: str) -> list[StoredTool]:
     """The declarations registered at run time, in the order in which they were."""
     cursor.execute(f"{_TOOLS} where tenant = %s and seq is not null order by seq", (tenant,))

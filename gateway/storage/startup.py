@@ -16,7 +16,7 @@ import psycopg
 from gateway.storage import connections
 from gateway.storage.connections import Connection, DatabaseUnavailable
 
-REVISION = "0001"
+REVISION = "0003"
 """The schema that this release needs. An older one is refused, a newer one is not."""
 
 SERVER_VERSION_MIN = 170000

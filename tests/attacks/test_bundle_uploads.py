@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -49,9 +50,9 @@ def signed(story: Story, bundle: Bundle) -> bytes:
     return bundles.sign(bundle, story.world.cast.bundle_key).raw
 
 
-def upload(story: Story, raw: bytes) -> Answer:
+def upload(story: Story, raw: bytes, role: str = "security", number: int = 1) -> Answer:
     """Hand a bundle in."""
-    return story.client.request("POST", "/v1/bundles", story.person("security", 1, TENANT).token, body=raw)
+    return story.client.request("POST", "/v1/bundles", story.person(role, number, TENANT).token, body=raw)
 
 
 def govern(story: Story, tool: str, digest: str) -> Answer:
@@ -278,6 +279,32 @@ def test_an_older_bundle_is_refused_also_after_a_restart(story: Story, change: C
     assert {answer.status for answer in answers} == {403}
     assert {answer.reason for answer in answers} <= {"policy_denied", "invariant_violated"}
     assert in_force == [change.number] * 2
+
+
+def test_whoever_uploaded_a_bundle_does_not_approve_it(story: Story) -> None:
+    """
+    C13: all who handed in the same bytes are excluded, the second too, also when their approval was there first.
+    """
+    bundle = signed(story, composed(revision(story) + 1))
+    first, second, other = story.person("founder", 1, TENANT), story.person("founder", 2, TENANT), "security"
+    digest = str(upload(story, bundle, "founder", 1).document["digest"])
+    asked, key, arguments = story.person(other, 1, TENANT), secrets.token_hex(8), {"digest": digest}
+
+    def publish(*approvals: str) -> Answer:
+        return story.client.call(
+            asked.token, "publish_bundle", arguments, reason="policy_change", key=key, approvals=approvals
+        )
+
+    parked = publish()
+    own = story.client.approve(first, parked)
+    given = [story.client.approve(person, parked) for person in (second, story.person(other, 2, TENANT))]
+    upload(story, bundle, "founder", 2)
+    used = publish(*(str(each.document.get("approval")) for each in given))
+
+    assert parked.status == 202
+    assert (own.status, own.reason) == (403, "approver_excluded")
+    assert [each.status for each in given] == [201, 201]
+    assert (used.status, used.reason) == (403, "approval_void")
 
 
 def test_an_unknown_digest_is_no_bundle(story: Story) -> None:

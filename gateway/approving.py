@@ -19,7 +19,7 @@ from gateway.admission import call_text
 from gateway.answers import Reply, receipt
 from gateway.approvals import approval_text, named_persons
 from gateway.clock import Clock
-from gateway.errors import BadRequest, Conflict, Denied, NotFound, Unavailable
+from gateway.errors import BadRequest, Conflict, Denied, Fault, NotFound, Unavailable
 from gateway.identity import Principal, PrincipalKind
 from gateway.ledger import ApprovalRow, Approve, FullRow, Placed, Stale, State
 from gateway.parking import Parking, Rejection
@@ -71,7 +71,11 @@ class Approving:
     async def give(self, principal: Principal, call_id: UUID, document: Mapping[str, Any], verdict: Verdict) -> Reply:
         """201: the verdict is recorded. A rejection ends the call, an approval leaves it parked."""
         row = await self._parked(principal, call_id)
-        signed = await self._verified(principal, row, document, verdict)
+        try:
+            signed = await self._verified(principal, row, document, verdict)
+        except Fault as fault:
+            fault.members.setdefault("call", call_text(call_id))  # It was found, so the record of this may name it.
+            raise
         approval = ApprovalRow(
             approval_id=self._randomness.uuid(),
             tenant=principal.tenant,
@@ -107,7 +111,7 @@ class Approving:
         if row.row.principal != principal.reference:
             if principal.kind is PrincipalKind.AGENT:
                 raise NotFound("unknown_call", "no call of this tenant")  # as for every call that it may not see
-            raise Denied("not_the_requester", "only the requester cancels a call")
+            raise Denied("not_the_requester", "only the requester cancels a call", members={"call": call_text(call_id)})
         if row.state is not State.PARKED:
             raise _closed(call_id, row.state)
         ended = await self._parking.close(row, State.CANCELLED, by=principal.reference, reason="cancelled")

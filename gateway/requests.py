@@ -10,7 +10,16 @@ from gateway.errors import BadRequest, Unauthenticated
 from gateway.identity import Principal
 
 # RFC 9110 §5.3: these are single-valued; two of them are two opinions on one request.
-_SINGLE = ("content-type", "authorization", "idempotency-key", "host", "content-length", "x-correlation-id", "prefer")
+_SINGLE = (
+    "content-type",
+    "content-encoding",
+    "authorization",
+    "idempotency-key",
+    "host",
+    "content-length",
+    "x-correlation-id",
+    "prefer",
+)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 from gateway.activation import SYSTEM
 from gateway.admission import correlation_shown
 from gateway.answers import Reply
-from gateway.doors.connections import WHOLE
+from gateway.doors.connections import UNREAD, WHOLE
 from gateway.doors.messages import (
     Receive,
     Scope,
@@ -20,6 +20,7 @@ from gateway.doors.messages import (
     body,
     require_host,
     require_json,
+    require_query,
     send_fault,
     send_reply,
 )
@@ -34,6 +35,7 @@ from gateway.settings import Settings
 
 CALLS = "/v1/calls"
 _RECORDED_ELSEWHERE = "entry"
+_NO_QUERY: frozenset[str] = frozenset()
 
 
 class CallDoor:
@@ -72,6 +74,10 @@ class CallDoor:
         finally:
             self._inside -= 1
 
+    def unread(self, fault: Fault) -> None:
+        """Record what the connection refused: bytes that never became a request."""
+        self._tell(fault, Incoming(headers={}, body=_no_body))
+
     async def _take(self, scope: Scope, receive: Receive, incoming: Incoming) -> Reply:
         incoming.headers = headers = single_headers(scope["headers"])
         require_host(headers, self._hosts)
@@ -79,6 +85,7 @@ class CallDoor:
             raise Unavailable("overloaded", "too many calls at once")
 
         def read() -> Awaitable[bytes]:
+            require_query(scope["query_string"], _NO_QUERY)
             require_json(headers)
             seconds_max = None if scope.get(WHOLE) else self._seconds_max
             return body(headers, receive, bytes_max=self._bytes_max, seconds_max=seconds_max)
@@ -121,6 +128,8 @@ def front(calls: CallDoor, app: ASGI) -> ASGI:
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == CALLS and scope["method"] == "POST":
             await calls(scope, receive, send)
+        elif scope["type"] == UNREAD:
+            calls.unread(scope["fault"])
         else:
             await app(scope, receive, send)
 

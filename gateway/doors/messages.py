@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -16,6 +18,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_JSON = re.compile(r"""application/json[ \t]*(;[ \t]*(charset=(utf-8|"utf-8"))?[ \t]*)?""", re.IGNORECASE)
 _ALWAYS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -46,12 +49,18 @@ def require_json(headers: Mapping[str, str]) -> None:
     """Raises `BadRequest` (415) for another media type, charset or any content encoding."""
     if headers.get("content-type") == "application/json" and "content-encoding" not in headers:
         return
-    media, _, parameters = headers.get("content-type", "").partition(";")
-    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
-    if media.strip().lower() != "application/json" or charset not in ("", "utf-8"):
+    if not _JSON.fullmatch(headers.get("content-type", "")):
         raise BadRequest("media_type", "expected application/json in UTF-8", status=415)
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise BadRequest("content_encoding", "bodies are not encoded", status=415)
+
+
+def require_query(query: bytes, names: frozenset[str]) -> None:
+    """Raises `BadRequest` (422) for a member that nobody looks at, and for one that comes twice."""
+    given = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)] if query else []
+    if len(set(given)) != len(given) or not names.issuperset(given):
+        expected = ", ".join(f"`{name}`" for name in sorted(names)) or "no member"
+        raise BadRequest("query_malformed", f"expected in the query, at most once: {expected}", status=422)
 
 
 def require_host(headers: Mapping[str, str], allowed: frozenset[str]) -> None:

@@ -6,6 +6,7 @@ whatever its answer is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from gateway.approving import Approving
 from gateway.auditing import Auditing
 from gateway.cataloguing import Cataloguing
 from gateway.doors.access import AUDIT_ROLES, BUNDLE_ROLES, UPLOAD_ROLES, require_person
-from gateway.doors.messages import Send, body, require_host, require_json, send_fault, send_reply
+from gateway.doors.messages import Send, body, require_host, require_json, require_query, send_fault, send_reply
 from gateway.errors import BadRequest, Fault, NotFound, Unavailable
 from gateway.evidence import Evidence
 from gateway.explaining import Explaining
@@ -85,15 +86,35 @@ class Asked:
         """The body as an object of our profile."""
         return dict(admission.parse(await self.incoming.body()))
 
+    def digest(self) -> str:
+        """The digest of the path; the empty one, which nothing has, for text that is none."""
+        text = self.request.path_params["digest"]
+        return text if _DIGEST.fullmatch(text) else ""
+
+    async def nothing(self) -> None:
+        """Raises `BadRequest` for a body that says anything: none is awaited here, and `{}` says nothing."""
+        headers = self.incoming.headers
+        is_there = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        if is_there and await self.document():
+            raise BadRequest("unknown_member", "expected no member", status=422)
+
     def number(self, name: str, *, maximum: int, default: int | None = None) -> int | None:
         """A natural number of the query."""
         text = self.request.query_params.get(name)
         if text is None:
             return default
-        if not (text.isascii() and text.isdigit()) or len(text) > 15 or int(text) > maximum:
+        if not (text.isascii() and text.isdigit()) or len(text) > 16 or int(text) > maximum:
             raise BadRequest("query_malformed", f"`{name}` must be a number of at most {maximum}", status=422)
         return int(text)
 
+
+QUERIES = {
+    "/v1/calls": frozenset({"state", "before_ms"}),
+    "/v1/calls/{call}": frozenset({"wait"}),
+    "/v1/audit/entries": frozenset({"after"}),
+}
+"""The members that a query may have, by path; those of all other guarded routes have none."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 Route = Callable[[Asked], Awaitable[Reply | Response]]
 
@@ -133,7 +154,10 @@ class Routes:
         ]
         for method, path, route, bytes_max in routes:
             router.add_api_route(
-                path, self._guarded(route, bytes_max), methods=[method], name=route.__name__.strip("_")
+                path,
+                self._guarded(route, bytes_max, QUERIES.get(path, frozenset())),
+                methods=[method],
+                name=route.__name__.strip("_"),
             )
         for path, public in (
             ("/v1/audit/checkpoint", self._checkpoint),
@@ -145,7 +169,9 @@ class Routes:
             router.add_api_route(path, self._open(public), methods=["GET"], name=public.__name__.strip("_"))
         return router
 
-    def _guarded(self, route: Route, bytes_max: int | None) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(
+        self, route: Route, bytes_max: int | None, query: frozenset[str]
+    ) -> Callable[[Request], Awaitable[Response]]:
         limit = bytes_max or self._in.settings.body_bytes_max
 
         async def guarded(request: Request) -> Response:
@@ -154,6 +180,7 @@ class Routes:
                 incoming.headers = headers = single_headers(request.scope["headers"])
                 require_host(headers, self._hosts)
                 principal = await self._in.pipeline.enter(incoming)
+                require_query(request.scope["query_string"], query)
 
                 async def read() -> bytes:
                     if bytes_max is None:
@@ -172,12 +199,12 @@ class Routes:
                 self._in.metrics.answered(answer.status, "")
                 return _Answer(lambda send: send_reply(send, answer))
             except Fault as fault:
-                return self._faulted(fault, request, incoming)
+                return self._faulted(fault, incoming)
             except LedgerUnavailable:
-                return self._faulted(Unavailable("ledger_unavailable", "the ledger cannot answer"), request, incoming)
+                return self._faulted(Unavailable("ledger_unavailable", "the ledger cannot answer"), incoming)
             except Exception as error:  # noqa: BLE001 - the outermost loop of these routes
                 log().error("request_failed", error=error)
-                return self._faulted(Unavailable("internal", "the log has the details"), request, incoming)
+                return self._faulted(Unavailable("internal", "the log has the details"), incoming)
 
         return guarded
 
@@ -200,17 +227,17 @@ class Routes:
 
         return opened
 
-    def _faulted(self, fault: Fault, request: Request, incoming: Incoming) -> Response:
+    def _faulted(self, fault: Fault, incoming: Incoming) -> Response:
         self._in.metrics.answered(fault.status, fault.reason)
         if "entry" not in fault.members:
             principal = incoming.principal
-            call = call_id_of(request.path_params.get("call"))
             self._in.lights.note(
                 entries.note(
                     principal.tenant if principal else "system",
                     fault.reason,
                     principal=principal.reference if principal else None,
-                    call=call if principal and fault.status != NotFound.status else None,
+                    # Never the id of the path, which may be anybody's, or nobody's.
+                    call=call_id_of(fault.members.get("call")),
                 )
             )
         return _Answer(lambda send: send_fault(send, fault))
@@ -242,6 +269,7 @@ class Routes:
         return await self._in.approving.give(asked.principal, asked.call_id(), await asked.document(), Verdict.REJECT)
 
     async def _cancel(self, asked: Asked) -> Reply:
+        await asked.nothing()
         return await self._in.approving.cancel(asked.principal, asked.call_id())
 
     async def _undo(self, asked: Asked) -> Reply:
@@ -279,15 +307,15 @@ class Routes:
 
     async def _bundle(self, asked: Asked) -> Response:
         require_person(asked.principal, BUNDLE_ROLES)
-        return _stored(await self._in.evidence.bundle(asked.principal.tenant, asked.request.path_params["digest"]))
+        return _stored(await self._in.evidence.bundle(asked.principal.tenant, asked.digest()))
 
     async def _certificate(self, asked: Asked) -> Response:
         require_person(asked.principal, BUNDLE_ROLES)
-        return _stored(await self._in.evidence.certificate(asked.principal.tenant, asked.request.path_params["digest"]))
+        return _stored(await self._in.evidence.certificate(asked.principal.tenant, asked.digest()))
 
     async def _declaration(self, asked: Asked) -> Response:
         require_person(asked.principal, BUNDLE_ROLES)
-        found = await self._in.evidence.declaration(asked.principal.tenant, asked.request.path_params["digest"])
+        found = await self._in.evidence.declaration(asked.principal.tenant, asked.digest())
         return _stored(found, "application/yaml")
 
     async def _entries(self, asked: Asked) -> Reply:
@@ -309,6 +337,7 @@ class Routes:
         return Reply(status=200, document=self._description())
 
     async def _checkpoint(self, request: Request) -> Reply:
+        require_query(request.scope["query_string"], frozenset({"tenant"}))
         return await self._in.auditing.checkpoint(request.query_params.get("tenant", ""))
 
     async def _keys(self, request: Request) -> Reply:

@@ -188,3 +188,24 @@ def test_a_refused_verdict_is_recorded(story: Story) -> None:
     assert eventually(lambda: story.size() > before)
     entry = story.entries(after=before)[0]
     assert (entry["reason"], entry["call"]) == ("signature_invalid", parked.call)
+
+
+def test_a_note_names_no_id_that_somebody_typed(story: Story) -> None:
+    """
+    G12, B07: what is refused before its call was found is noted without it: nobody writes an id of his choice into the
+    log, another tenant's among them, nor makes a search find a call that there is not.
+    """
+    foreign, agent = story.parked_refund(tenant="globex").call, story.agent(1)
+    before = story.size()
+
+    answers = [
+        story.client.request("POST", f"/v1/calls/{call}/{act}", agent.token, body={"text": 1})
+        for call in (foreign, "call_" + "0" * 32)
+        for act in ("approvals", "rejections", "feedback")
+    ]
+    looked = story.client.get(f"/v1/calls/{foreign}/packet", agent.token)
+
+    assert [answer.status for answer in answers] == [403, 403, 422] * 2
+    assert looked.status == 403
+    assert eventually(lambda: story.size() >= before + 7)
+    assert [entry for entry in story.entries(after=before) if "call" in entry] == []

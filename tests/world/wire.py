@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,21 +33,35 @@ class RawAnswer:
 
 def send(url: str, request: bytes, *, more: bytes = b"") -> RawAnswer:
     """Send the bytes on a connection of their own and read one answer."""
+    return (talk(url, request, more, answers_max=1) or [RawAnswer(0, {}, b"")])[0]
+
+
+def talk(
+    url: str, *pieces: bytes, answers_max: int = 100, seconds: float = TIMEOUT_SECONDS, pause_seconds: float = 0
+) -> list[RawAnswer]:
+    """
+    Send the pieces on one connection, and read answers until it ends, there are enough of them, or time is over.
+
+    Interim answers (1xx) are left out. Never an answer for bytes that are not one.
+    """
     parts = urlsplit(url)
-    with socket.create_connection((str(parts.hostname), int(parts.port or 80)), TIMEOUT_SECONDS) as connection:
-        received = b""
+    found: list[RawAnswer] = []
+    with socket.create_connection((str(parts.hostname), int(parts.port or 80)), seconds) as connection:
         try:
-            connection.sendall(request)
-            if more:
-                connection.sendall(more)
+            for piece in filter(None, pieces):
+                connection.sendall(piece)
+                time.sleep(pause_seconds)
         except (BrokenPipeError, ConnectionResetError):
             pass  # It answered before it had read everything; the answer is what we want.
+        received = b""
         try:
-            while not _is_whole(received) and (chunk := connection.recv(65536)):
-                received += chunk
-        except ConnectionResetError:
+            while len(found) < answers_max and (chunk := connection.recv(65536)):
+                received = _take(received + chunk, found)
+        except (ConnectionResetError, TimeoutError):
             pass
-    return _read(received)
+        if received and len(found) < answers_max:
+            found.append(_read(received))  # Without an end of its own: what came until the connection ended.
+    return found
 
 
 def request(
@@ -66,12 +81,35 @@ def request(
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
-def _is_whole(received: bytes) -> bool:
-    head, separator, body = received.partition(b"\r\n\r\n")
-    if not separator:
-        return False
-    length = _headers(head).get("content-length")
-    return length is not None and len(body) >= int(length)
+def _take(received: bytes, found: list[RawAnswer]) -> bytes:
+    """Move whole answers from the bytes to the list; the bytes that are left."""
+    while True:
+        head, separator, rest = received.partition(b"\r\n\r\n")
+        if not separator or not head.startswith(b"HTTP/1.1 "):
+            return received
+        status, headers = int(head[9:12]), _headers(head)
+        if status < 200:
+            received = rest
+            continue
+        if "chunked" in headers.get("transfer-encoding", ""):
+            size = _end_of_chunks(rest)
+        else:
+            size = int(headers["content-length"]) if "content-length" in headers else None
+        if size is None or len(rest) < size:
+            return received
+        found.append(RawAnswer(status, headers, rest[:size]))
+        received = rest[size:]
+
+
+def _end_of_chunks(rest: bytes) -> int | None:
+    """How long a chunked body is, with its framing; None while it goes on."""
+    place = 0
+    while (end := rest.find(b"\r\n", place)) >= 0:
+        size = int(rest[place:end], 16)
+        place = end + 2 + size + 2
+        if size == 0:
+            return place if len(rest) >= place else None
+    return None
 
 
 def _headers(head: bytes) -> dict[str, str]:

@@ -1,7 +1,7 @@
 # `make` alone prints the targets. Every target that runs Python makes .venv first, from a hash-pinned lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format lint types imports bench bench-proofs faults corpus conformance opa differential mutants lock clean set-up-run set-up-dev
+.PHONY: help demo dev test check format lint types imports bench bench-proofs faults simulate corpus conformance opa differential mutants lock clean set-up-run set-up-dev
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -n 2
@@ -41,6 +41,10 @@ bench-proofs: set-up-dev ## what proofs cost: the gate, a large bundle, a re-che
 
 faults: set-up-dev ## every campaign of kills, faults and attacks, resumable; prints a table and writes build/faults.json
 	@$(PYTHON) -m tests.campaigns
+
+simulate: export SIMULATED_CALLS ?= 1000000
+simulate: set-up-dev ## calls over a model of the ledger in virtual time, with faults from seeds; writes build/simulation.json
+	@$(PYTHON) -m tests.simulation --calls $(SIMULATED_CALLS)
 
 corpus: set-up-dev ## published Cedar cases against engine, closures and solver (CORPUS=FILE for another archive)
 	@$(PYTHON) -m tests.load.corpus $(CORPUS)

@@ -23,7 +23,8 @@ from proofs import canonical
 from tool_registry.contracts import Connector
 from tool_registry.shapes import ContractViolation
 
-ANSWER_BYTES_MAX = 1024 * 1024  # A larger answer is no answer that a receipt could commit to.
+# A larger answer is no answer that a receipt could commit to; all of it is read, and redacted, while others wait.
+ANSWER_BYTES_MAX = 128 * 1024
 READ_SECONDS = 1.5  # Facts and views: a slow source must not hold a call longer than a dead one.
 CONNECTIONS_MAX = 640  # Every call in flight may wait for a tool: one that hangs must not keep others from theirs.
 IDLE_MAX = 64

@@ -34,7 +34,7 @@ _LOOK_ALIKES = dict(
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 _GZIP = b"\x1f\x8b"
 _GROWTH_MAX = 4
-"""Bytes that one compressed byte may become: what people write stays below, a bomb does not."""
+"""What one byte, packed, or one character may become: what people write stays below, a bomb does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,8 @@ def _plain_character(character: str) -> str:
             return " "
         case "Pd":
             return "-"
-    return unicodedata.normalize("NFKC", character)
+    read = unicodedata.normalize("NFKC", character)
+    return read if len(read) <= _GROWTH_MAX else character  # Two ligatures stand for whole sentences.
 
 
 def _opened(run: str) -> Iterator[str]:

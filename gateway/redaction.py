@@ -15,8 +15,11 @@ from typing import Any
 
 from gateway import findings
 from gateway.encoding import encode
+from gateway.errors import Unavailable
+from gateway.findings import Finding
 from gateway.identity import Principal, PrincipalKind
 from tool_registry.contracts import Contract, Field, Kind, Label
+from tool_registry.declarations import TEXT_MAX
 
 HIDDEN_IN_RECORDS = frozenset({Label.PERSONAL, Label.SECRET})
 """Labels whose values the log keeps as tokens."""
@@ -104,9 +107,13 @@ class Redactor:
         return {**packet, "question": {**question, "resource": resource, "context": context}}
 
     def text(self, text: str, *, tenant: str) -> str:
-        """Free text with everything that is found in it replaced by its kind and token."""
+        """
+        Free text with everything that is found in it replaced by its kind and token.
+
+        Raises `Unavailable` when nobody can say what it holds: then it is neither shown nor recorded.
+        """
         pieces, at = [], 0
-        for found in findings.find(text):
+        for found in _found(text):
             # Escaped: what was hidden in a text may hold characters that no value of the gateway has.
             said = found.said.encode("unicode_escape").decode("ascii")
             pieces += [text[at : found.start], f"[{found.kind} {self.token(said, tenant)}]"]
@@ -179,6 +186,15 @@ def _planned(fields: Sequence[Field], hidden: frozenset[Label]) -> _Plan:
         nested={field.name: field.fields for field in shown if field.kind in (Kind.RECORD, Kind.LIST)},
         names=frozenset(field.name for field in fields),
     )
+
+
+def _found(text: str) -> list[Finding]:
+    if len(text) > TEXT_MAX:  # No declared text is longer; finding takes time that grows with it.
+        raise Unavailable("redaction_failed", "a text is too long to be redacted")
+    try:
+        return findings.find(text)
+    except Exception as error:  # Whatever went wrong did so over a value that nobody may see.
+        raise Unavailable("redaction_failed", "a text could not be redacted") from error
 
 
 def _may_see(viewer: Principal, readers: Sequence[str]) -> bool:

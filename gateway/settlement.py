@@ -17,6 +17,7 @@ from gateway.answers import decided
 from gateway.clearance import Clearance
 from gateway.connectors import Outcome
 from gateway.encoding import encode, encode_own
+from gateway.errors import Unavailable
 from gateway.ledger import (
     ActRefused,
     Budget,
@@ -30,12 +31,15 @@ from gateway.ledger import (
     Settled,
     State,
 )
+from gateway.logs import log
 from gateway.redaction import Redactor
 from gateway.tools import PreparedTool
 
 GovernanceAct = Callable[[Any, int], Mapping[str, Any]]
 
 _NEVER_RAN = Outcome(state=State.NOT_DONE, reason="lease_over")
+WITHHELD = {"withheld": "redaction_failed"}
+"""In the place of a result that could not be redacted."""
 STATUS = {State.EXECUTED: 200, State.FAILED: 200, State.NOT_DONE: 503, State.IN_DOUBT: 504}
 
 
@@ -153,7 +157,7 @@ class Settlement:
             members["reason"] = outcome.reason.split(":")[0].replace(" ", "_")[:64]
         payload = {}
         if outcome.result is not None:
-            payload["result"] = self._redactor.record(intent.tool.contract.result, outcome.result, tenant=intent.tenant)
+            payload["result"] = self._recorded(intent, outcome.result)
         return Draft(
             tenant=intent.tenant,
             kind="RECONCILED" if reconciled else "OUTCOME",
@@ -163,6 +167,14 @@ class Settlement:
             payload=payload or None,
             subject=intent.about if payload else None,
         )
+
+    def _recorded(self, intent: OpenIntent, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The result as the log keeps it. The effect stands: its outcome is recorded, be it without the result."""
+        try:
+            return self._redactor.record(intent.tool.contract.result, result, tenant=intent.tenant)
+        except Unavailable as error:
+            log().error("result_withheld", call=call_text(intent.call_id), error=error)
+            return WITHHELD
 
 
 def _answer(intent: OpenIntent, outcome: Outcome) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -21,28 +20,12 @@ from policies.questions import APPROVER_ROLES, Question
 from policies.rego import RegoWorker
 from policies.rego_answers import RegoAnswer
 from tests.world.bundles import bundle, cedar_schema, contracts, with_worker
+from tests.world.cedar_reference import unsliced, verdict
 from tests.world.questions import random_question
 from tests.world.rego_reference import base_rules
 
 SEED = 20261120
 QUESTIONS = 600
-
-
-def reference(cedar: str, errors: int, forbids: int, denies: int, rego_errors: int, *, is_governance: bool) -> str:
-    """
-    The fifteen-line decider: what a joined verdict is, written from the design and from nothing else.
-    """
-    if is_governance:
-        denies = rego_errors = 0
-    if cedar not in ("Allow", "Deny"):
-        return "policy_error"
-    if errors + rego_errors:
-        return "policy_error"
-    if forbids + denies:
-        return "policy_denied"
-    if cedar == "Deny":
-        return "not_permitted"
-    return "permit"
 
 
 @pytest.mark.parametrize("is_governance", [False, True])
@@ -63,7 +46,7 @@ def test_joined_verdict_agrees_with_the_reference(is_governance: bool) -> None:
                     rego = RegoAnswer(deny=(deny,) * denies, errors=("undefined",) * rego_errors)
                     joined = join(cedar, None if is_governance else rego)
                     forbids = sum(hit.effect == "forbid" for hit in hits)
-                    expected = reference(raw, errors, forbids, denies, rego_errors, is_governance=is_governance)
+                    expected = verdict(raw, errors, forbids, denies, rego_errors, is_governance=is_governance)
                     if (joined.reason or "permit") != expected or joined.verdict.value == "permit" != expected:
                         different.append((raw, errors, forbids, denies, rego_errors, joined))
 
@@ -71,20 +54,6 @@ def test_joined_verdict_agrees_with_the_reference(is_governance: bool) -> None:
 
 
 QUESTIONS_DRAWN = [random_question(random.Random(SEED + number)) for number in range(QUESTIONS)]
-
-
-def unsliced(question: Question) -> tuple[str, list[str]]:
-    """The engine asked the plain way: all policies as text, the whole context, validated against the schema."""
-    request = {
-        "principal": {"type": question.principal.type, "id": question.principal.id},
-        "action": {"type": "Action", "id": question.action},
-        "resource": {"type": question.resource.type, "id": question.resource.id},
-        "context": json.dumps(question.context),
-    }
-    parents = [{"type": "Role", "id": role} for role in question.roles]
-    principal = {"uid": request["principal"], "attrs": {}, "parents": parents}
-    answer = cedarpy.is_authorized(request, POLICIES, [principal], schema=SCHEMA)
-    return answer.decision.value, sorted(answer.diagnostics.id_annotations_by_reason.values())
 
 
 POLICIES = cedarpy.PolicySet.from_str(bundles.base()["policies"])
@@ -101,7 +70,7 @@ def test_slicing_and_cutting_change_no_decision() -> None:
     different = []
     for question in fitting:
         answer = engine.decide(question)
-        decision, rules = unsliced(question)
+        decision, rules, _ = unsliced(question, POLICIES, SCHEMA)
         if (answer.allowed, sorted(hit.id for hit in answer.rules)) != (decision == "Allow", rules):
             different.append((question, answer, decision, rules))
         assert engine.raw_allow(question) == (decision == "Allow")

@@ -34,8 +34,9 @@ from gateway.execution import Connect, Execution
 from gateway.explaining import Explaining
 from gateway.gathering import Gather
 from gateway.governance import Governance, LedgerConnector
-from gateway.identity import Identity, Issuer, read_issuers
+from gateway.identity import Identity
 from gateway.inquiries import Inquiries
+from gateway.issuer_keys import Issuers
 from gateway.killpoints import Stages
 from gateway.ledger import Append, Draft, Ledger, State
 from gateway.lights import Lights
@@ -176,7 +177,7 @@ async def _assembled(
     settings: Settings, outside: Outside, urls: Urls, keys: _Keys, ledger: Ledger, stack: AsyncExitStack
 ) -> ASGI:
     roots = RootKeys.read(settings.root_keys)
-    issuers = read_issuers(settings.issuers)
+    issuers = Issuers(settings.issuers, outside.clock)
     desk = Desk(urls.app)
     stack.callback(desk.close)
     redactor = Redactor(keys.redaction)
@@ -188,7 +189,7 @@ async def _assembled(
         records=Records(desk, settings.environment),
         ring=keys.ring(roots.bundle_keys),
         issuers=issuers,
-        tenants=tuple(sorted({tenant for issuer in issuers for tenant in issuer.tenants} - {SYSTEM})),
+        tenants=tuple(sorted(issuers.tenants - {SYSTEM})),
         metrics=Metrics(),
         redactor=redactor,
         answers=Answers(redactor),
@@ -217,7 +218,7 @@ class _Shared:
     desk: Desk
     records: Records
     ring: KeyRing
-    issuers: tuple[Issuer, ...]
+    issuers: Issuers
     tenants: tuple[str, ...]
     metrics: Metrics
     redactor: Redactor

@@ -1,7 +1,7 @@
 """Who asks: a bearer token (RFC 7519, RFC 8725) becomes a principal, or 401.
 
-Only configured issuers and their key files count; nothing in a token can make the gateway fetch anything. Verified
-tokens are remembered by their digest until they expire, in a bounded cache.
+Only configured issuers and their key files count (`issuer_keys`); nothing in a token can make the gateway fetch
+anything. Verified tokens are remembered by their digest, in a bounded cache, until they or their key expire.
 
 Claims: iss, aud, exp, iat, sub and jti are essential. `tenant`, `kind` (agent or person), `roles`, `person` and `tools`
 are ours; `act` is the delegation chain of RFC 8693 §4.1: its outermost actor is the principal, `sub` the subject.
@@ -11,29 +11,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
-from pathlib import Path
 from typing import Any
 
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 
 from gateway.clock import Clock
-from gateway.errors import Misconfigured, Unauthenticated
+from gateway.errors import Unauthenticated
+from gateway.issuer_keys import Issuer, IssuerKey, Issuers
 from policies.questions import ROLES
 from proofs import canonical
 
 ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "EC": ("ES256",), "RSA": ("RS256",)}
 """By the key's type, never by the token's word (RFC 8725 §3.1). RFC 9864 renamed EdDSA; issuers still say both."""
 
-RSA_BITS_MIN = 2048  # RFC 7518 §3.3
 warnings.filterwarnings("ignore", message="EdDSA is deprecated")  # both names verify the same Ed25519 signature
 
 TOKEN_BYTES_MAX = 8 * 1024  # A larger token has always been an attack or a mistake.
@@ -90,90 +87,54 @@ class Principal:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issuer:
-    """One configured issuer with the keys of its file, parsed once."""
-
-    name: str
-    audience: str
-    keys: Mapping[str, Any]
-    tenants: frozenset[str]
-    """The tenants that this issuer may speak for, and no other."""
-
-
-def read_issuers(path: Path) -> tuple[Issuer, ...]:
-    """Read the issuers file. Raises `Misconfigured` when a key is missing a `kid` or has a type we do not take."""
-    try:
-        documents = json.loads(path.read_text())
-        return tuple(_issuer(document, path.parent) for document in documents)
-    except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
-        raise Misconfigured(f"issuers file `{path.name}` cannot be used: {error}") from error
-
-
-def _issuer(document: Mapping[str, Any], folder: Path) -> Issuer:
-    key_set = KeySet.import_key_set(json.loads((folder / document["keys"]).read_text()))
-    keys = {}
-    for key in key_set.keys:
-        if not key.kid or key.key_type not in ALGORITHMS:
-            raise ValueError("every key needs a `kid` and a type of OKP, EC or RSA")
-        _require_strong(key)
-        keys[key.kid] = key
-    return Issuer(
-        name=str(document["issuer"]),
-        audience=str(document["audience"]),
-        keys=keys,
-        tenants=frozenset(document["tenants"]),
-    )
-
-
-def _require_strong(key: Any) -> None:
-    public = key.as_dict(private=False)
-    if public.get("crv", "Ed25519") not in {"Ed25519", "P-256"}:
-        raise ValueError("curves other than Ed25519 and P-256 are not taken")
-    if key.key_type == "RSA" and len(_base64url(public["n"].encode())) * 8 < RSA_BITS_MIN:
-        raise ValueError("RSA keys need at least 2048 bits")
-
-
 class Identity:
     """Verifies tokens."""
 
-    def __init__(self, issuers: Sequence[Issuer], clock: Clock) -> None:
-        self._issuers = {issuer.name: issuer for issuer in issuers}
+    def __init__(self, issuers: Issuers, clock: Clock) -> None:
+        self._issuers = issuers
         self._clock = clock
-        self._cache: OrderedDict[bytes, Principal] = OrderedDict()
+        self._cache: OrderedDict[bytes, tuple[Principal, IssuerKey]] = OrderedDict()
+        self._edition = issuers.edition
 
     def identify(self, authorization: bytes | None) -> Principal:
         """
         The principal of an Authorization header.
 
-        Raises `Unauthenticated`; its reason says which rule failed, never what the token held.
+        Raises `Unauthenticated`; its reason says which rule failed, never what the token held. Raises `Unavailable`
+        when the keys cannot be read.
         """
         token = _bearer(authorization)
         digest = hashlib.sha256(token).digest()
         now = self._clock.now_ms() // 1000
-        principal = self._cache.get(digest)
-        if principal is None:
-            principal = self._verify(token, now)
-            self._cache[digest] = principal
+        issuers = self._issuers.current()
+        if self._edition != self._issuers.edition:
+            self._edition = self._issuers.edition
+            self._cache.clear()
+        known = self._cache.get(digest)
+        if known is None:
+            known = self._cache[digest] = self._verify(token, issuers, now)
             if len(self._cache) > CACHE_MAX:
                 self._cache.popitem(last=False)
+        principal, key = known
         if principal.expires_at <= now:
             raise Unauthenticated("token_expired")
+        if not key.counts(now):
+            raise Unauthenticated("token_key", "the issuer's key is past its time, or before it")
         return principal
 
-    def _verify(self, token: bytes, now: int) -> Principal:
+    def _verify(self, token: bytes, issuers: Mapping[str, Issuer], now: int) -> tuple[Principal, IssuerKey]:
         header, claims = _open(token)
-        issuer = self._issuers.get(claims.get("iss", "")) if isinstance(claims.get("iss"), str) else None
+        issuer = issuers.get(claims.get("iss", "")) if isinstance(claims.get("iss"), str) else None
         if issuer is None:
             raise Unauthenticated("token_issuer", "the issuer is not configured")
         key = issuer.keys.get(header["kid"])
         if key is None:
             raise Unauthenticated("token_key", "the issuer's key file has no such key")
-        algorithms = ALGORITHMS[key.key_type]
+        algorithms = ALGORITHMS[key.public.key_type]
         if header["alg"] not in algorithms:
             raise Unauthenticated("token_algorithm", "the algorithm is not the one of the key")
         try:
-            jws.deserialize_compact(token.decode("ascii"), key, algorithms=list(algorithms))
+            jws.deserialize_compact(token.decode("ascii"), key.public, algorithms=list(algorithms))
         except (JoseError, ValueError) as error:
             raise Unauthenticated("token_signature", "the signature does not verify") from error
         _require_times(claims, now)
@@ -181,9 +142,9 @@ class Identity:
             # A token for several audiences could be replayed here by any of the others.
             raise Unauthenticated("token_audience", "the token is not for this gateway alone")
         principal = _principal(claims)
-        if principal.tenant not in issuer.tenants:
+        if principal.tenant not in issuer.tenants & self._issuers.tenants:
             raise Unauthenticated("token_claims", "the issuer does not speak for this tenant")
-        return principal
+        return principal, key
 
 
 def _bearer(authorization: bytes | None) -> bytes:
@@ -247,8 +208,9 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     if chain and kind is not PrincipalKind.AGENT:
         raise Unauthenticated("token_claims", "only an agent may act for a subject")
     person = claims.get("person", "")
-    if not isinstance(person, str) or (person and not _ID.fullmatch(person)):
-        raise Unauthenticated("token_claims", "`person` must be an identifier")
+    if not isinstance(person, str) or (person and not _NAME.fullmatch(person)):
+        # Of a subject too: who is excluded from approving is compared with who approves, letter by letter.
+        raise Unauthenticated("token_claims", "`person` must be a plain name")
     if not person and (chain or kind is PrincipalKind.PERSON):
         # Beside `act` too: a subject known by an account alone could approve its own agent under another account.
         raise Unauthenticated("token_claims", "`person` is needed for a person, and for the subject of a delegation")
@@ -275,8 +237,8 @@ def _actors(act: Any) -> list[str]:
     chain: list[str] = []
     while act is not None:
         actor = act.get("sub") if isinstance(act, dict) else None
-        if not isinstance(actor, str) or not _ID.fullmatch(actor) or len(chain) == DELEGATES_MAX:
-            raise Unauthenticated("token_claims", "`act` must be a chain of at most 8 actors")
+        if not isinstance(actor, str) or not _NAME.fullmatch(actor) or len(chain) == DELEGATES_MAX:
+            raise Unauthenticated("token_claims", "`act` must be a chain of at most 8 actors with plain names")
         chain.append(actor)
         act = act.get("act")
     return chain

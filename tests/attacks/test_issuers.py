@@ -15,8 +15,9 @@ import pytest
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 from joserfc.jws import serialize_compact
 
-from gateway.errors import Misconfigured, Unauthenticated
-from gateway.identity import Identity, read_issuers
+from gateway.errors import Misconfigured, Unauthenticated, Unavailable
+from gateway.identity import Identity
+from gateway.issuer_keys import UNREADABLE_SECONDS_MAX, Issuers
 
 NOW = 1_790_000_000
 ISSUER, AUDIENCE = "https://issuer.example", "gateway"
@@ -35,26 +36,36 @@ def generated(kid: str = "one") -> Mapping[str, tuple[AsymmetricKey, str]]:
 KEYS, STRANGERS = generated(), generated()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StandingClock:
-    """Always now."""
+    """Stands until it is moved."""
+
+    at_ms: int = NOW * 1000
+    seconds: float = 0.0
 
     def now_ms(self) -> int:
-        return NOW * 1000
+        return self.at_ms
 
     def monotonic(self) -> float:
-        return 0.0
+        return self.seconds
 
 
-def identity(folder: Path, *keys: Key) -> Identity:
-    """Verifies tokens of an issuer with these keys."""
-    (folder / "keys.jwks").write_text(json.dumps({"keys": [key.as_dict(private=False) for key in keys]}))
+def write(folder: Path, *keys: Key, **times: int) -> Path:
+    """The files of an issuer with these keys, all of them with these times."""
+    documents = [{**key.as_dict(private=False), **times} for key in keys]
+    (folder / "keys.jwks").write_text(json.dumps({"keys": documents}))
     issuer = {"issuer": ISSUER, "audience": AUDIENCE, "keys": "keys.jwks", "tenants": ["acme"]}
     (folder / "issuers.json").write_text(json.dumps([issuer]))
-    return Identity(read_issuers(folder / "issuers.json"), StandingClock())
+    return folder / "issuers.json"
 
 
-def claims() -> bytes:
+def identity(folder: Path, *keys: Key, clock: StandingClock | None = None, **times: int) -> Identity:
+    """Verifies tokens of an issuer with these keys."""
+    clock = clock or StandingClock()
+    return Identity(Issuers(write(folder, *keys, **times), clock), clock)
+
+
+def claims(**changed: Any) -> bytes:
     """An operator's."""
     members: dict[str, Any] = {
         "iss": ISSUER,
@@ -67,13 +78,14 @@ def claims() -> bytes:
         "kind": "person",
         "person": "per_ada",
         "roles": ["operator"],
+        **changed,
     }
     return json.dumps(members).encode()
 
 
-def token(key: AsymmetricKey, algorithm: str, *, kid: str = "one") -> bytes:
+def token(key: AsymmetricKey, algorithm: str, *, kid: str = "one", **changed: Any) -> bytes:
     """An Authorization header with an operator's token."""
-    return b"Bearer " + serialize_compact({"alg": algorithm, "kid": kid}, claims(), key, [algorithm]).encode()
+    return b"Bearer " + serialize_compact({"alg": algorithm, "kid": kid}, claims(**changed), key, [algorithm]).encode()
 
 
 def keyed(secret: bytes) -> bytes:
@@ -147,6 +159,112 @@ def test_an_exchanged_key_counts_as_long_as_it_is_in_the_file(tmp_path: Path) ->
         without.identify(tokens[0])
     with pytest.raises(Unauthenticated, match="token_signature"):
         without.identify(token(old, "EdDSA", kid="new"))
+
+
+@pytest.mark.parametrize("is_warm", [False, True], ids=["first seen", "seen before"])
+def test_a_key_counts_until_the_very_end_of_its_time(tmp_path: Path, is_warm: bool) -> None:
+    """
+    A08: a token is good until the last millisecond before its key's `exp`, and 401 from then on, also one that was
+    verified before; and not before the key's `nbf`.
+    """
+    key, clock = KEYS["OKP"][0], StandingClock()
+    verifier = identity(tmp_path, key, clock=clock, nbf=NOW - 10, exp=NOW + 10)
+    asks = [token(key, "EdDSA", iat=NOW - 20, exp=NOW + 60) for _ in range(4)]
+    told = []
+
+    for ask, at_ms in zip(
+        asks, [NOW * 1000 - 10_001, NOW * 1000 - 10_000, NOW * 1000 + 9_999, NOW * 1000 + 10_000], strict=True
+    ):
+        if is_warm:
+            clock.at_ms = NOW * 1000
+            verifier.identify(ask)
+        clock.at_ms = at_ms
+        try:
+            told.append(verifier.identify(ask).id)
+        except Unauthenticated as fault:
+            told.append(fault.reason)
+
+    assert told == ["token_key", "per_ada", "per_ada", "token_key"]
+
+
+def test_a_key_that_leaves_the_file_counts_no_more(tmp_path: Path) -> None:
+    """
+    A08: the file is read again when it changes, without a start: a key that was taken out is 401 within a second, also
+    for a token that was seen before, and a new one is good.
+    """
+    old, new = OKPKey.generate_key("Ed25519", {"kid": "old"}), OKPKey.generate_key("Ed25519", {"kid": "new"})
+    asks, clock = [token(old, "EdDSA", kid="old"), token(new, "EdDSA", kid="new")], StandingClock()
+    verifier = identity(tmp_path, old, clock=clock)
+    assert verifier.identify(asks[0]).id == "per_ada"
+
+    write(tmp_path, new)
+    clock.seconds += 1
+
+    assert verifier.identify(asks[1]).id == "per_ada"
+    with pytest.raises(Unauthenticated, match="token_key"):
+        verifier.identify(asks[0])
+
+
+@pytest.mark.parametrize("file", ["keys.jwks", "issuers.json"])
+@pytest.mark.parametrize(
+    "content", [b"", b"[{", b"null", b"\xff", None], ids=["empty", "half", "null", "bytes", "gone"]
+)
+def test_files_that_cannot_be_read_are_believed_for_a_minute(tmp_path: Path, file: str, content: bytes | None) -> None:
+    """
+    A09: while a file is replaced what it had said counts; one that stays unreadable is 503, seen tokens or not; one
+    that is whole again counts at once.
+    """
+    key, clock = KEYS["OKP"][0], StandingClock()
+    verifier = identity(tmp_path, key, clock=clock)
+    seen, unseen = token(key, "EdDSA"), token(key, "EdDSA")
+    whole = (tmp_path / file).read_bytes()
+    assert verifier.identify(seen).id == "per_ada"
+
+    (tmp_path / file).unlink() if content is None else (tmp_path / file).write_bytes(content)
+    clock.seconds += 1
+    within = [verifier.identify(each).id for each in (seen, unseen)]
+    clock.seconds += UNREADABLE_SECONDS_MAX + 1
+    for each in (seen, unseen):
+        with pytest.raises(Unavailable, match="issuers_unreadable"):
+            verifier.identify(each)
+    (tmp_path / file).write_bytes(whole)
+    clock.seconds += 1
+
+    assert within == ["per_ada"] * 2
+    assert verifier.identify(seen).id == "per_ada"
+
+
+def test_a_tenant_that_the_file_names_later_needs_a_start(tmp_path: Path) -> None:
+    """
+    A chain, rules and switches of a tenant begin with a start; until then nobody comes in for it.
+    """
+    key, clock = KEYS["OKP"][0], StandingClock()
+    verifier = identity(tmp_path, key, clock=clock)
+    issuer = {"issuer": ISSUER, "audience": AUDIENCE, "keys": "keys.jwks", "tenants": ["acme", "later"]}
+    (tmp_path / "issuers.json").write_text(json.dumps([issuer]))
+    clock.seconds += 1
+
+    with pytest.raises(Unauthenticated, match="token_claims"):
+        verifier.identify(token(key, "EdDSA", tenant="later"))
+
+
+@pytest.mark.parametrize("times", [{"exp": "1790000000"}, {"nbf": 1.5}, {"exp": True}])
+def test_a_key_with_a_time_of_another_form_keeps_the_gateway_from_starting(
+    tmp_path: Path, times: dict[str, Any]
+) -> None:
+    """
+    A08: a bound that could be misread is none.
+    """
+    with pytest.raises(Misconfigured):
+        identity(tmp_path, KEYS["OKP"][0], **times)
+
+
+def test_two_keys_of_one_name_keep_the_gateway_from_starting(tmp_path: Path) -> None:
+    """
+    A08: which of them a `kid` means would be chance.
+    """
+    with pytest.raises(Misconfigured):
+        identity(tmp_path, KEYS["OKP"][0], STRANGERS["OKP"][0])
 
 
 @pytest.mark.parametrize(

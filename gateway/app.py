@@ -53,6 +53,7 @@ from gateway.refusals import Refusals
 from gateway.replays import Replays
 from gateway.restoring import Restoring, RootKeys
 from gateway.roles import RoleBook
+from gateway.room import Room
 from gateway.settings import Settings
 from gateway.settlement import Settlement
 from gateway.sources import LedgerViews, LocalFact, Sources
@@ -62,6 +63,7 @@ from gateway.storage.cluster import Cluster
 from gateway.storage.connections import Urls
 from gateway.storage.desk import Desk
 from gateway.storage.lookups import Lookups
+from gateway.storage.rations import Rations
 from gateway.storage.records import Records
 from gateway.storage.sequencer import Sequencer
 from gateway.storage.sweeping import Sweeping
@@ -195,17 +197,37 @@ async def _assembled(
         answers=Answers(redactor),
         refusals=Refusals(ledger, redactor),
         lights=Lights(ledger, outside.clock),
+        rates=_rates(settings, urls, outside.clock, stack),
+        room=Room(outside.clock, in_all=settings.calls_in_flight_max, per_tenant=settings.tenant_calls_in_flight_max),
     )
     stack.push_async_callback(shared.lights.drain)
     policies, publishing, restoring = await _policies(shared, keys.signer, roots, stack)
     hands = _hands(shared, policies, stack)
     pipeline = _pipeline(shared, policies, restoring, hands, stack)
-    background = [hands.sweeper.run(settings.sweep_seconds), restoring.keep_proved(), restoring.watch()]
+    background = [
+        shared.room.watch(),
+        hands.sweeper.run(settings.sweep_seconds),
+        restoring.keep_proved(),
+        restoring.watch(),
+    ]
     if settings.measure_strength:
         background.append(restoring.measure())
     for job in background:
         stack.push_async_callback(_cancel, asyncio.create_task(job))
     return _doors(shared, policies, publishing, pipeline, hands)
+
+
+def _rates(settings: Settings, urls: Urls, clock: Clock, stack: AsyncExitStack) -> Rates:
+    """Rates, counted in the database for all gateways on it."""
+    rations = Rations(partial(connections.connect, urls.app, writer=True))
+    rations.start()
+    stack.push_async_callback(asyncio.to_thread, rations.stop)
+    return Rates(
+        rations.ask,
+        clock,
+        per_principal=settings.requests_per_minute,
+        per_tenant=settings.tenant_requests_per_minute,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +247,8 @@ class _Shared:
     answers: Answers
     refusals: Refusals
     lights: Lights
+    rates: Rates
+    room: Room
 
     @property
     def clock(self) -> Clock:
@@ -366,7 +390,8 @@ def _pipeline(
             randomness=shared.outside.randomness,
             identity=Identity(shared.issuers, clock),
             roles=RoleBook(shared.desk),
-            rates=Rates(settings.requests_per_minute),
+            rates=shared.rates,
+            room=shared.room,
             policies=policies,
             gather=Gather(facts=sources, ledger=ledger, clock=clock, environment=shared.environment),
             ledger=ledger,
@@ -409,7 +434,12 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         policies=policies,
         inquiries=inquiries,
         explaining=Explaining(
-            inquiries=inquiries, records=records, policies=policies, redactor=shared.redactor, explainer=Explainer()
+            inquiries=inquiries,
+            records=records,
+            policies=policies,
+            redactor=shared.redactor,
+            explainer=Explainer(),
+            rates=shared.rates,
         ),
         approving=approving,
         undoing=Undoing(pipeline, inquiries, records, policies),
@@ -421,6 +451,7 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         redactor=shared.redactor,
         lights=shared.lights,
         metrics=shared.metrics,
+        room=shared.room,
     )
     door = CallDoor(pipeline, shared.lights, shared.metrics, shared.settings)
     return front(door, _app(door, inside, policies))

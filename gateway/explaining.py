@@ -42,7 +42,6 @@ from policies.cedar import parse
 from policies.questions import Question
 from tool_registry.contracts import Contract
 
-PER_MINUTE = 20  # Of a principal, per process: a second of a core each. People read slower than that.
 _REFUSING = ("REFUSED", "PARKED")
 _EXPLAINED = frozenset({"policy_error", "invariant_violated", "policy_denied", "not_permitted"})
 _APPROVALS_LOST = frozenset({"approval_used", "approval_void"})
@@ -74,14 +73,21 @@ class Explaining:
     """Answers what would have passed."""
 
     def __init__(
-        self, *, inquiries: Inquiries, records: Records, policies: Policies, redactor: Redactor, explainer: Explainer
+        self,
+        *,
+        inquiries: Inquiries,
+        records: Records,
+        policies: Policies,
+        redactor: Redactor,
+        explainer: Explainer,
+        rates: Rates,
     ) -> None:
         self._inquiries = inquiries
         self._records = records
         self._policies = policies
         self._redactor = redactor
         self._explainer = explainer
-        self._rates = Rates(PER_MINUTE)
+        self._rates = rates
 
     async def call(self, principal: Principal, call_id: UUID) -> Reply:
         """
@@ -90,7 +96,7 @@ class Explaining:
         Raises `NotFound` as `Inquiries.call` does, `RateExceeded`, `Conflict` for a call that was not refused by rules,
         and `Unavailable` when too many explanations wait.
         """
-        self._rates.take(principal)
+        await self._rates.take_explanation(principal)
         told = (await self._inquiries.call(principal, call_id)).document
         refused = await self._refused(principal.tenant, told)
         view = View(

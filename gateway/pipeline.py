@@ -52,6 +52,7 @@ from gateway.refusals import RECORDED, Refusals, reason_of
 from gateway.replays import Replays
 from gateway.requests import Incoming
 from gateway.roles import RoleBook
+from gateway.room import Room
 from gateway.settlement import Settlement, open_intent
 from policies.decisions import Decision
 from policies.questions import Question
@@ -74,6 +75,7 @@ class Parts:
     identity: Identity
     roles: RoleBook
     rates: Rates
+    room: Room
     policies: Policies
     gather: Gather
     ledger: Ledger
@@ -110,8 +112,13 @@ class Pipeline:
         principal = await self.identify(incoming)
 
         walk.enter("limit")  # (2) Limit.
-        at.rates.take(principal)
+        await at.rates.take(principal)
+        with at.room.place(principal):
+            return await self._within(incoming, principal, walk)
 
+    async def _within(self, incoming: Incoming, principal: Principal, walk: Walk) -> Reply:
+        """Stages 3 to 12."""
+        at = self._at
         walk.enter("admit")  # (3) Admit. The body is read only now: strangers cannot feed us bytes.
         document = admission.parse(await incoming.body())
         active = at.policies.active(principal.tenant)
@@ -119,7 +126,7 @@ class Pipeline:
             document, incoming.envelope(), principal=principal, environment=at.environment, tools=active.tools
         )
         contract = call.tool.contract
-        at.rates.take_tool(principal, contract.name, contract.calls_per_minute)
+        await at.rates.take_tool(principal, contract.name, contract.calls_per_minute)
         at.policies.require_in_force(active, contract.name)
         if call.key is None:
             walk.leave()
@@ -139,7 +146,7 @@ class Pipeline:
     async def enter(self, incoming: Incoming) -> Principal:
         """Stages 1 and 2, for every other route."""
         principal = await self.identify(incoming)
-        self._at.rates.take(principal)
+        await self._at.rates.take(principal)
         return principal
 
     async def _write(self, call: Call, active: Active, walk: Walk) -> Reply:

@@ -1,111 +1,154 @@
-"""Rates: how often a principal may ask, per process.
+"""Rates: how often a principal, a tool by a principal, and all of a tenant may ask, over every gateway of a database.
 
-A window of one minute per principal over all routes, and one per principal and tool from the contract. Kept in memory:
-over several processes the bound is the setting times their number (said in `docs/guarantees.md`).
+The count is the database's (`gateway.storage.rations`). Here are the rations that this process holds: a request that
+one of them covers costs no round trip; otherwise it waits for the next one, together with all others of its rate. What
+is known to be used up is refused without asking again. When the database cannot say, the request is refused too.
+
+1. principal  its own rate first, so that what one agent asks too much is not taken from the others of its tenant
+2. tenant     the quota of all its principals together; agents leave a tenth of it to people
+3. tool       for calls, from the contract
 """
 
 from __future__ import annotations
 
-import time
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from math import ceil
 
-from limits import RateLimitItemPerMinute
-from limits.storage import Storage
-from limits.strategies import FixedWindowRateLimiter
+from gateway.clock import Clock
+from gateway.encoding import sha256
+from gateway.errors import RateExceeded, Unavailable
+from gateway.identity import Principal, PrincipalKind
+from gateway.ledger import LedgerUnavailable
+from gateway.storage.rations import Ration, Want
 
-from gateway.errors import RateExceeded
-from gateway.identity import Principal
+EXPLANATIONS_PER_MINUTE = 20  # Of a principal: a second of a core each. People read slower than that.
+FIRST_PART = 128
+"""A first ration is this part of the rate: the most that a gateway which then falls idle keeps from the others."""
+QUICK_SECONDS = 1.0
+"""A ration that is used up sooner is followed by twice as many, so that a busy rate asks about once a second."""
+SLOW_SECONDS = 5.0
+"""One that lasted longer is followed by half as many."""
+KEPT_MAX = 16_384  # Principals, and their tools.
 
-_SWEEP_SECONDS = 60
-_NAMES_MAX = 16_384  # Principals, and their tools.
+Ask = Callable[[Want], Awaitable[Ration]]
+
+
+def share(quota: int, principal: Principal) -> int:
+    """How much of a tenant's quota a principal may fill. People, who may have to stop agents, find a tenth left."""
+    return quota - quota // 10 if principal.kind is PrincipalKind.AGENT else quota
 
 
 class Rates:
-    """Counts requests and refuses those above the rate."""
+    """Lets requests pass, and refuses those above a rate. Belongs to one event loop."""
 
-    def __init__(self, requests_per_minute: int) -> None:
-        self._windows = _Windows()
-        self._limiter = FixedWindowRateLimiter(self._windows)
-        self._names: dict[tuple[int, tuple[str, ...]], str] = {}
-        self._all = RateLimitItemPerMinute(requests_per_minute)
-        self._tools: dict[int, RateLimitItemPerMinute] = {}
+    def __init__(self, ask: Ask, clock: Clock, *, per_principal: int, per_tenant: int) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._per_principal = per_principal
+        self._per_tenant = per_tenant
+        self._held: dict[tuple[int | str, ...], _Held] = {}
 
-    def take(self, principal: Principal) -> None:
-        """Count one request of a principal. Raises `RateExceeded` with the seconds until the window ends."""
-        self._hit(self._all, principal.tenant, principal.reference)
+    async def take(self, principal: Principal) -> None:
+        """
+        Count one request of a principal, and of its tenant.
 
-    def take_tool(self, principal: Principal, tool: str, calls_per_minute: int) -> None:
-        """Count one call to a tool."""
-        item = self._tools.setdefault(calls_per_minute, RateLimitItemPerMinute(calls_per_minute))
-        self._hit(item, principal.tenant, principal.reference, tool)
+        Raises `RateExceeded` with the seconds until the minute ends, and `Unavailable` when there is no count.
+        """
+        await self._take("rate_exceeded", self._per_principal, principal.tenant, "principal", principal.reference)
+        await self._take("quota_exceeded", share(self._per_tenant, principal), principal.tenant, "tenant")
 
-    def _hit(self, item: RateLimitItemPerMinute, *key: str) -> None:
-        # As the limiter's own `hit` does, but for the name of the window, which it would put together each time.
-        name = self._names.get((item.amount, key))
-        if name is None:
-            if len(self._names) >= _NAMES_MAX:
-                self._names.clear()
-            name = self._names[item.amount, key] = item.key_for(*key)
-        if self._windows.incr(name, item.get_expiry()) > item.amount:
-            window = self._limiter.get_window_stats(item, *key)
-            raise RateExceeded("rate_exceeded", ceil(window.reset_time - time.time()))
+    async def take_tool(self, principal: Principal, tool: str, calls_per_minute: int) -> None:
+        """Count one call to a tool. Raises as `take` does."""
+        await self._take("rate_exceeded", calls_per_minute, principal.tenant, "tool", principal.reference, tool)
+
+    async def take_explanation(self, principal: Principal) -> None:
+        """Count one explanation. Raises as `take` does."""
+        what = ("explanation", principal.reference)
+        await self._take("rate_exceeded", EXPLANATIONS_PER_MINUTE, principal.tenant, *what)
+
+    async def _take(self, reason: str, per_minute: int, *what: str) -> None:
+        held = self._held.get((per_minute, *what)) or self._keep(per_minute, what)
+        while not held.use(self._clock.monotonic(), reason):
+            held.waiting += 1
+            try:
+                if held.asking is None:
+                    held.asking = asyncio.create_task(self._refill(held))
+                fault = await asyncio.shield(held.asking)
+            finally:
+                held.waiting -= 1
+            if fault is not None:
+                raise Unavailable("ledger_unavailable", "the count of rates cannot be read") from fault
+
+    async def _refill(self, held: _Held) -> LedgerUnavailable | None:
+        """Take the next ration, for all who wait by now. Never raises: it may be that nobody waits any more."""
+        asked_at = self._clock.monotonic()
+        want = held.want(asked_at)
+        try:
+            held.take(await self._ask(want), want, asked_at)
+        except LedgerUnavailable as error:
+            return error
+        finally:
+            held.asking = None
+        return None
+
+    def _keep(self, per_minute: int, what: tuple[str, ...]) -> _Held:
+        if len(self._held) >= KEPT_MAX:
+            now = self._clock.monotonic()
+            self._held = {name: held for name, held in self._held.items() if held.ends > now or held.waiting}
+        if len(self._held) >= KEPT_MAX:
+            # What it holds is lost until the minute ends: fewer pass, never more.
+            del self._held[next(iter(self._held))]
+        held = _Held(key=sha256(what), tenant=what[0], per_minute=per_minute, ahead=_first(per_minute))
+        self._held[per_minute, *what] = held
+        return held
 
 
-class _Windows(Storage):
-    """
-    Counters of one event loop.
+@dataclass(slots=True, eq=False)
+class _Held:
+    """What this process holds of one rate."""
 
-    The memory storage of `limits` keeps starting threads to forget what has expired; here whoever asks once a minute
-    does it.
-    """
+    key: bytes
+    tenant: str
+    per_minute: int
+    ahead: int
+    left: int = 0
+    is_spent: bool = False
+    """Nothing is left in the database either."""
+    ends: float = 0.0
+    """When the minute ends, at the earliest, by the monotonic clock."""
+    since: float = 0.0
+    """When the last ration was asked for."""
+    asking: asyncio.Task[LedgerUnavailable | None] | None = None
+    waiting: int = 0
 
-    STORAGE_SCHEME = None  # Not reached by a URL.
+    def use(self, now: float, reason: str) -> bool:
+        """Let one request pass. False: another ration is needed. Raises `RateExceeded` when there is none any more."""
+        if now >= self.ends:
+            return False
+        if self.left:
+            self.left -= 1
+            return True
+        if self.is_spent:
+            raise RateExceeded(reason, ceil(self.ends - now))
+        return False
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._counts: dict[str, tuple[int, float]] = {}
-        """Key -> hits so far, and when they are forgotten."""
-        self._sweep_at = time.time() + _SWEEP_SECONDS
+    def want(self, now: float) -> Want:
+        """What to ask for."""
+        lasted = now - self.since
+        if lasted < QUICK_SECONDS:
+            self.ahead = min(self.ahead * 2, self.per_minute)
+        elif lasted > SLOW_SECONDS:
+            self.ahead = max(self.ahead // 2, _first(self.per_minute))
+        needed = max(1, self.waiting)
+        return Want(key=self.key, tenant=self.tenant, per_minute=self.per_minute, needed=needed, ahead=self.ahead)
 
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        return ValueError
+    def take(self, ration: Ration, want: Want, asked_at: float) -> None:
+        """What was given. Whatever was left before is of a minute that is over."""
+        self.left, self.is_spent = ration.count, ration.count < want.needed
+        self.ends, self.since = asked_at + ration.ends_ms / 1000, asked_at
 
-    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Count, and return the count of the window."""
-        now = time.time()
-        if now >= self._sweep_at:
-            self._sweep(now)
-        count, ends = self._counts.get(key, (0, 0.0))
-        if ends <= now:
-            count, ends = 0, now + expiry
-        self._counts[key] = (count + amount, ends)
-        return count + amount
 
-    def get(self, key: str) -> int:
-        """The count of the window; 0 when there is none."""
-        count, ends = self._counts.get(key, (0, 0.0))
-        return count if ends > time.time() else 0
-
-    def get_expiry(self, key: str) -> float:
-        """When the window ends, in seconds since 1970; now when there is none."""
-        now = time.time()
-        return max(now, self._counts.get(key, (0, now))[1])
-
-    def check(self) -> bool:
-        """Whether the storage can be used."""
-        return True
-
-    def reset(self) -> int:
-        """Forget every window, and return how many there were."""
-        count = len(self._counts)
-        self._counts.clear()
-        return count
-
-    def clear(self, key: str) -> None:
-        """Forget a window."""
-        self._counts.pop(key, None)
-
-    def _sweep(self, now: float) -> None:
-        self._sweep_at = now + _SWEEP_SECONDS
-        self._counts = {key: kept for key, kept in self._counts.items() if kept[1] > now}
+def _first(per_minute: int) -> int:
+    return max(1, per_minute // FIRST_PART)

@@ -85,8 +85,14 @@ class Settings(BaseSettings):
     calls_in_flight_max: int = 512
     """Calls handled at once; more are 503 with Retry-After."""
 
-    requests_per_minute: int = 60_000
-    """Per principal, over all routes."""
+    requests_per_minute: int = Field(default=60_000, ge=1)
+    """Per principal, over all routes and all gateways of the database."""
+
+    tenant_requests_per_minute: int = Field(default=120_000, ge=1)
+    """Of all principals of a tenant together, in the same way; agents leave a tenth of it to people."""
+
+    tenant_calls_in_flight_max: int = Field(default=256, ge=1)
+    """Requests of one tenant handled at once; more are 429. Half of all, so that no tenant fills the gateway."""
 
     parked_per_principal_max: int = 100
     """Calls that one principal may keep waiting for approval; more are 429."""

@@ -37,6 +37,7 @@ from gateway.pipeline import Pipeline
 from gateway.redaction import Redactor
 from gateway.refusals import Refusals
 from gateway.requests import Incoming, single_headers
+from gateway.room import Room
 from gateway.settings import Settings
 from gateway.undoing import Undoing
 from gateway.uploads import Uploads
@@ -65,6 +66,7 @@ class Inside:
     redactor: Redactor
     lights: Lights
     metrics: Metrics
+    room: Room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +195,8 @@ class Routes:
                     )
 
                 incoming.body = read
-                answer = await route(Asked(principal=principal, incoming=incoming, request=request))
+                with self._in.room.place(principal):
+                    answer = await route(Asked(principal=principal, incoming=incoming, request=request))
                 if isinstance(answer, Response):
                     return answer
                 self._in.metrics.answered(answer.status, "")

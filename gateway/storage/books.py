@@ -30,5 +30,5 @@ class Books:
         return await self._sequencer.commit(act)
 
     async def look(self, look: Look) -> Seen:
-        """Read before deciding (see `Lookups.look`)."""
-        return await self._lookups.look(look)
+        """Read before deciding (see `Lookups`)."""
+        return await self._lookups.ask(look)

@@ -6,81 +6,23 @@ may have moved when the call is written; the writer reads again under the head. 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from uuid import UUID
 
-import psycopg
 from psycopg.pq.abc import PGresult
 
-from gateway.ledger import ApprovalFound, FullRow, LedgerUnavailable, Look, Seen
+from gateway.ledger import ApprovalFound, FullRow, Look, Seen
 from gateway.storage import packed, reading, rows, statements
-from gateway.storage.connections import DatabaseUnavailable
+from gateway.storage.clerk import Clerk
 from gateway.storage.link import Connect, Link, Statement
 from gateway.storage.link import rows as undecoded
-from gateway.storage.mailbox import Letter, Mailbox
-
-LOOKS_MAX = 256
-"""Looks of one read."""
-WAITING_MAX = 8192
-"""Looks that wait for the reader. More is overload, and overload is told."""
-_STOP_SECONDS = 5.0
-
-LookLetter = Letter[Look, Seen]
 
 
-class Lookups:
-    """The one reader of this process for the call path. Bound to the loop that calls `look`."""
+class Lookups(Clerk[Look, Seen]):
+    """The one reader of this process for the call path."""
 
-    def __init__(self, connect: Connect, *, waiting_max: int = WAITING_MAX) -> None:
-        self._connect = connect
-        self._link: Link | None = None
-        self._mailbox: Mailbox[Look, Seen] = Mailbox(letters_max=waiting_max)
-        self._thread = threading.Thread(target=self._run, name="lockgate-lookups", daemon=True)
-
-    def start(self) -> None:
-        """Begin to take looks."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Take no more looks, answer those that wait, end the session. Blocks for seconds at most."""
-        self._mailbox.close()
-        if self._thread.is_alive():
-            self._thread.join(_STOP_SECONDS)
-
-    async def look(self, look: Look) -> Seen:
-        """Answer one look. Raises `LedgerUnavailable` within two seconds whatever the database does."""
-        return await self._mailbox.send(look)
-
-    def _run(self) -> None:
-        while letters := self._mailbox.take(LOOKS_MAX):
-            self._mailbox.deliver(self._answer(letters))
-        self._close()
-
-    def _answer(self, letters: list[LookLetter]) -> list[tuple[LookLetter, Seen | Exception]]:
-        looks = [letter.request for letter in letters]
-        try:
-            try:
-                return list(zip(letters, see(self._open(), looks), strict=True))
-            except psycopg.OperationalError:
-                # The session ended between two reads, or was cut; once more on a new one.
-                self._close()
-                return list(zip(letters, see(self._open(), looks), strict=True))
-        except Exception as error:  # noqa: BLE001 - the thread's outermost loop: askers are told, and it goes on
-            self._close()
-            return [(letter, _unavailable(error)) for letter in letters]
-
-    def _open(self) -> Link:
-        if self._link is None or self._link.is_lost:
-            self._close()
-            self._link = Link(self._connect())
-            self._link.command(b"set default_transaction_read_only = on")
-        return self._link
-
-    def _close(self) -> None:
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+    def __init__(self, connect: Connect) -> None:
+        super().__init__(connect, see, name="lookups", first=b"set default_transaction_read_only = on")
 
 
 def see(link: Link, looks: Sequence[Look]) -> list[Seen]:
@@ -150,10 +92,3 @@ def _autonomy(agents: Sequence[tuple[str, str, str]], result: PGresult | None) -
         for place, level in (() if result is None else undecoded(result))
         if level is not None
     }
-
-
-def _unavailable(error: Exception) -> LedgerUnavailable:
-    told = "no connection to the database" if isinstance(error, DatabaseUnavailable) else "could not be read"
-    unavailable = LedgerUnavailable(f"ledger: {told}", is_known=True)
-    unavailable.__cause__ = error
-    return unavailable

@@ -209,6 +209,7 @@ def _gateway(world: World, name: str, program: tuple[str, ...], persons: Mapping
             "LOCKGATE_ISSUERS": str(world.home / "cast" / "issuers.json"),
             "LOCKGATE_ROOT_KEYS": str(world.home / "cast" / "root-keys.json"),
             "LOCKGATE_REQUESTS_PER_MINUTE": "1000000",
+            "LOCKGATE_TENANT_REQUESTS_PER_MINUTE": "1000000",
             # With intents alone every call stays open; nobody is to settle them meanwhile.
             **({"LOCKGATE_LEASE_GRACE_MS": "3600000"} if "--one-phase" in program else {}),
         },

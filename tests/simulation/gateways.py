@@ -37,6 +37,7 @@ from gateway.redaction import Redactor
 from gateway.refusals import Refusals
 from gateway.replays import Replays
 from gateway.requests import Incoming
+from gateway.room import Room
 from gateway.settlement import Settlement
 from gateway.storage.sweeping import Unsettled
 from gateway.sweeper import Sweeper
@@ -402,6 +403,7 @@ def _assemble(gateway: Gateway) -> None:
             identity=identity,
             roles=reads,
             rates=no_rates,
+            room=Room(clock, in_all=512, per_tenant=512),
             policies=policies,
             gather=Gather(facts=everything, ledger=books, tokens=no_tokens, clock=clock, environment=ENVIRONMENT),
             ledger=books,

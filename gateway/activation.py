@@ -48,10 +48,13 @@ class Active:
     """The members by which an entry names what it was decided under."""
     not_after_ms: int = field(init=False)
     """Exclusive."""
+    resolves: bool = field(init=False)
+    """Whether some tool turns tokens into values: reads then leave the places of those that they show."""
 
     def __post_init__(self) -> None:
         reference = {"bundle": self.bundle.digest, "revision": self.revision, "certificate": self.certificate_digest}
         object.__setattr__(self, "reference", reference)
+        object.__setattr__(self, "resolves", any(tool.resolving for tool in self.tools.values()))
         object.__setattr__(self, "not_after_ms", int(self.bundle.manifest.not_after.timestamp() * 1000))
 
     @property

@@ -70,6 +70,8 @@ from gateway.storage.sequencer import Sequencer
 from gateway.storage.sweeping import Sweeping
 from gateway.storage.writer import Pen, Writer
 from gateway.sweeper import Sweeper
+from gateway.tokens import Tokens
+from gateway.tools import PreparedTool
 from gateway.undoing import Undoing
 from gateway.uploads import Uploads
 from invariants.explanations.explainer import Explainer
@@ -344,6 +346,7 @@ class _Hands:
 
     http: HttpConnector
     connect: Connect
+    tokens: Tokens
     settlement: Settlement
     parking: Parking
     sweeper: Sweeper
@@ -368,6 +371,11 @@ def _hands(shared: _Shared, policies: Policies, stack: AsyncExitStack) -> _Hands
 
     own = LedgerConnector(LedgerViews(shared.records), reconcile)
     connect = by_kind(http, own, LocalConnector(shared.outside.tools))
+
+    async def view(tenant: str, tool: PreparedTool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await connect(tool.contract.connector).view(tenant, tool, arguments)
+
+    tokens = Tokens(desk=shared.desk, redactor=shared.redactor, clock=shared.clock, view=view)
     sweeper = Sweeper(
         sweeping=Sweeping(shared.desk),
         records=shared.records,
@@ -375,12 +383,13 @@ def _hands(shared: _Shared, policies: Policies, stack: AsyncExitStack) -> _Hands
         settlement=settlement,
         parking=parking,
         connect=connect,
+        tokens=tokens,
         clock=shared.clock,
         metrics=shared.metrics,
         tenants=(*shared.tenants, SYSTEM),
         lease_ms=settings.lease_grace_ms,
     )
-    return _Hands(http=http, connect=connect, settlement=settlement, parking=parking, sweeper=sweeper)
+    return _Hands(http=http, connect=connect, tokens=tokens, settlement=settlement, parking=parking, sweeper=sweeper)
 
 
 def _pipeline(
@@ -402,7 +411,9 @@ def _pipeline(
             rates=shared.rates,
             room=shared.room,
             policies=policies,
-            gather=Gather(facts=sources, ledger=ledger, clock=clock, environment=shared.environment),
+            gather=Gather(
+                facts=sources, ledger=ledger, tokens=hands.tokens, clock=clock, environment=shared.environment
+            ),
             ledger=ledger,
             refusals=shared.refusals,
             parking=hands.parking,
@@ -412,6 +423,7 @@ def _pipeline(
             governance=Governance(policies, restoring.reload, clock),
             confirming=confirming,
             answers=shared.answers,
+            tokens=hands.tokens,
             lights=shared.lights,
             stages=Stages(settings.test_crash, shared.metrics.stage),
             looks=Stages("", shared.metrics.stage),

@@ -7,6 +7,7 @@ that a connection which was never made carried nothing. Everything else leaves t
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from msgspec import Struct
 from gateway.encoding import encode
 from gateway.errors import Misconfigured, NotFound, Unavailable
 from gateway.ledger import State
+from gateway.tokens import NOTHING, Resolved
 from gateway.tools import PreparedTool, fill_path
 from proofs import canonical
 from tool_registry.contracts import Connector
@@ -28,6 +30,7 @@ ANSWER_BYTES_MAX = 128 * 1024
 READ_SECONDS = 1.5  # Facts and views: a slow source must not hold a call longer than a dead one.
 CONNECTIONS_MAX = 640  # Every call in flight may wait for a tool: one that hangs must not keep others from theirs.
 IDLE_MAX = 64
+_REASON = re.compile(r"[a-z]+(?:_[a-z]+)*(?:_[0-9]{1,4})?")
 
 
 class Dispatch(Struct, frozen=True, kw_only=True):
@@ -41,6 +44,8 @@ class Dispatch(Struct, frozen=True, kw_only=True):
     fence: int
     deadline_at_ms: int
     correlation: str
+    resolved: Resolved = NOTHING
+    """What goes into the body in the place of tokens, and nowhere else."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -102,7 +107,8 @@ class HttpConnector:
         contract = dispatch.tool.contract
         call = orjson.loads(dispatch.canonical)
         path = fill_path(contract.connector.path, {**call["arguments"], "effect_id": dispatch.effect_id})
-        body = encode({"arguments": call["arguments"], "reason_code": call["reason_code"]})
+        arguments = dispatch.resolved.into(call["arguments"])
+        body = encode({"arguments": arguments, "reason_code": call["reason_code"]})
         try:
             reply = await self._request(
                 contract.connector,
@@ -241,7 +247,7 @@ def _judge(tool: PreparedTool, reply: Reply) -> Outcome:
     if 200 <= reply.status < 300:
         return _executed(tool, document)
     if 400 <= reply.status < 500 and isinstance(document, dict) and document.get("refused") is True:
-        return Outcome(state=State.FAILED, reason=_reason(document))
+        return Outcome(state=State.FAILED, reason=_reason(tool, document))
     return Outcome(state=State.IN_DOUBT, reason=f"status {reply.status} without a definite refusal")
 
 
@@ -259,17 +265,23 @@ def _judge_status(tool: PreparedTool, document: Mapping[str, Any]) -> Outcome | 
             outcome = _executed(tool, document.get("result"))
             return outcome if outcome.state is State.EXECUTED else None
         case "refused":
-            return Outcome(state=State.FAILED, reason=_reason(document))
+            return Outcome(state=State.FAILED, reason=_reason(tool, document))
         case "not_applied":
             return Outcome(state=State.NOT_DONE, reason="not_applied")
         case _:
             return None
 
 
-def _reason(document: Mapping[str, Any]) -> str:
+def _reason(tool: PreparedTool, document: Mapping[str, Any]) -> str:
+    """
+    The tool's word for its refusal, where it is one: small letters, and a short number at most at its end.
+
+    It stands in an entry that nobody can erase, so a tool that is given what tokens stand for has no word at all.
+    """
     reason = document.get("reason")
-    plain = isinstance(reason, str) and len(reason) <= 64 and reason.replace("_", "").isalnum() and reason.isascii()
-    return str(reason) if plain else "tool_refused"
+    if tool.resolving or not isinstance(reason, str) or len(reason) > 64 or not _REASON.fullmatch(reason):
+        return "tool_refused"
+    return reason
 
 
 def by_kind(http: HttpConnector, ledger: ToolConnector, local: LocalConnector) -> Callable[[Connector], ToolConnector]:

@@ -48,6 +48,7 @@ class Execution:
             fence=intent.fence,
             deadline_at_ms=self._clock.now_ms() + contract.deadline_ms,
             correlation=call.correlation or clearance.attempt.text,
+            resolved=clearance.gathered.resolved,
         )
         return await self._connect(contract.connector).execute(dispatch)
 

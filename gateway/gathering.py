@@ -21,6 +21,7 @@ from gateway.errors import Denied
 from gateway.facts import FactReader, Reading
 from gateway.identity import PrincipalKind
 from gateway.ledger import Budget, InFlight, Ledger, Look, Seen
+from gateway.tokens import NOTHING, Resolved, Tokens
 from gateway.tools import Expression, PreparedFact, PreparedLimit, PreparedTool
 from invariants.errors import EvaluationError
 from policies.fitting import misfit
@@ -42,13 +43,16 @@ class Gathered(Struct, frozen=True, kw_only=True):
     is_unsettled: bool
     """Something was in flight against a fact of this question: a moment later the fact may hold it itself."""
     approvals: ApprovalsCounted
+    resolved: Resolved
+    """What tokens among the arguments stand for: for the body of the dispatch, and no part of the question."""
 
 
 class Gather:
     """Builds questions."""
 
-    def __init__(self, *, facts: FactReader, ledger: Ledger, clock: Clock, environment: str) -> None:
+    def __init__(self, *, facts: FactReader, ledger: Ledger, tokens: Tokens, clock: Clock, environment: str) -> None:
         self._facts = facts
+        self._tokens = tokens
         self._ledger = ledger
         self._clock = clock
         self._environment = environment
@@ -58,8 +62,9 @@ class Gather:
         The question that the call asks now.
 
         Raises `Denied` (`fact_missing`, `fact_stale`, `question_unfit`, `approval_*`), `Conflict` (approval used or
-        stale) and `Unavailable` (a source or the ledger cannot answer).
+        stale), `BadRequest` (`token_unknown`) and `Unavailable` (a source or the ledger cannot answer).
         """
+        resolved = await self._resolve(call, active)
         now_ms = self._clock.now_ms()
         facts = await self._read_facts(call, now_ms)
         counters = _counters(call, facts, now_ms)
@@ -90,7 +95,13 @@ class Gather:
             in_flight=in_flight,
             is_unsettled=any(seen.in_flight),
             approvals=approvals,
+            resolved=resolved,
         )
+
+    async def _resolve(self, call: Call, active: Active) -> Resolved:
+        if not call.tool.resolving:
+            return NOTHING
+        return await self._tokens.resolve(call.principal.tenant, call.tool, call.arguments, active.tools)
 
     async def _read_facts(self, call: Call, now_ms: int) -> dict[str, Reading]:
         sources = call.tool.facts

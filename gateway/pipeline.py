@@ -54,6 +54,7 @@ from gateway.requests import Incoming
 from gateway.roles import RoleBook
 from gateway.room import Room
 from gateway.settlement import Settlement, open_intent
+from gateway.tokens import Tokens
 from policies.decisions import Decision
 from policies.questions import Question
 
@@ -87,6 +88,7 @@ class Parts:
     governance: Governance
     confirming: Confirming
     answers: Answers
+    tokens: Tokens
     lights: Lights
     stages: Stages
     """With kill points, for writes."""
@@ -313,7 +315,10 @@ class Pipeline:
         if not isinstance(cleared, Clearance):
             raise at.refusals.look(attempt, cleared)
         walk.enter("execute")
-        reply = at.answers.read(cleared, await at.execution.view(cleared))
+        view = await at.execution.view(cleared)
+        if active.resolves:
+            await at.tokens.note(call, view)
+        reply = at.answers.read(cleared, view)
         walk.leave()
         return reply
 

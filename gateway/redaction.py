@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,13 @@ from gateway.encoding import encode
 from gateway.errors import Unavailable
 from gateway.findings import Finding
 from gateway.identity import Principal, PrincipalKind
-from tool_registry.contracts import Contract, Field, Kind, Label
+from tool_registry.contracts import TOKEN_PATTERN, Contract, Field, Kind, Label
 from tool_registry.declarations import TEXT_MAX
 
 HIDDEN_IN_RECORDS = frozenset({Label.PERSONAL, Label.SECRET})
 """Labels whose values the log keeps as tokens."""
+
+_TOKEN = re.compile(TOKEN_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class _Plan:
     texts: frozenset[str]
     nested: Mapping[str, tuple[Field, ...]]
     names: frozenset[str]
+    resolving: frozenset[str]
+    """Hidden arguments that may hold a token of ours already: gather refuses every other text of that form."""
 
     @property
     def is_clean(self) -> bool:
@@ -137,7 +142,8 @@ class Redactor:
 
     def _value(self, plan: _Plan, name: str, value: Any, hidden: frozenset[Label], tenant: str) -> Any:
         if name in plan.hidden:
-            return self.token(value, tenant)
+            is_token = name in plan.resolving and _TOKEN.fullmatch(value)
+            return value if is_token else self.token(value, tenant)
         if name in plan.texts:
             return self.text(value, tenant=tenant) if isinstance(value, str) else value
         if name not in plan.nested:
@@ -185,6 +191,7 @@ def _planned(fields: Sequence[Field], hidden: frozenset[Label]) -> _Plan:
         ),
         nested={field.name: field.fields for field in shown if field.kind in (Kind.RECORD, Kind.LIST)},
         names=frozenset(field.name for field in fields),
+        resolving=frozenset(field.name for field in fields if field.resolves),
     )
 
 

@@ -18,6 +18,7 @@ from gateway.activation import SYSTEM, Policies
 from gateway.admission import call_text
 from gateway.clock import Clock
 from gateway.connectors import Dispatch, Outcome
+from gateway.errors import BadRequest, Unavailable
 from gateway.execution import Connect
 from gateway.governance import switches
 from gateway.ledger import FullRow, State
@@ -27,6 +28,7 @@ from gateway.parking import Parking
 from gateway.settlement import OpenIntent, Settlement
 from gateway.storage.records import Records
 from gateway.storage.sweeping import Sweeping
+from gateway.tokens import NOTHING, Resolved, Tokens
 from tool_registry.contracts import Contract
 
 BATCH = 50  # Calls per round; a round is short, so a crash repeats little.
@@ -35,7 +37,7 @@ BATCH = 50  # Calls per round; a round is short, so a crash repeats little.
 class Sweeper:
     """Runs in the gateway's loop; any number of gateways may each run one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - `app` alone makes one
         self,
         *,
         sweeping: Sweeping,
@@ -44,6 +46,7 @@ class Sweeper:
         settlement: Settlement,
         parking: Parking,
         connect: Connect,
+        tokens: Tokens,
         clock: Clock,
         metrics: Metrics,
         tenants: Sequence[str],
@@ -55,6 +58,7 @@ class Sweeper:
         self._settlement = settlement
         self._parking = parking
         self._connect = connect
+        self._tokens = tokens
         self._clock = clock
         self._metrics = metrics
         self._tenants = tenants
@@ -140,16 +144,27 @@ class Sweeper:
 
         Under a lease of its own, so that a person's "it did nothing" waits until this dispatch cannot act either.
         """
+        resolved = await self._resolved(intent)
+        if resolved is None:
+            return None
         started = self._clock.monotonic()
         if not await self._sweeping.hold(row, lease_ms=contract.deadline_ms + self._lease_ms):
             return None
         if self._clock.monotonic() - started > self._lease_ms / 1000:
             return None  # The process was paused: the dispatch could outlive the lease.
-        again = await self._connect(contract.connector).execute(self._dispatch(intent, row))
+        again = await self._connect(contract.connector).execute(self._dispatch(intent, row, resolved))
         # A refusal now says nothing of what the first dispatch did.
         return again if again.state is State.EXECUTED else None
 
-    def _dispatch(self, intent: OpenIntent, row: FullRow) -> Dispatch:
+    async def _resolved(self, intent: OpenIntent) -> Resolved | None:
+        """What the call's tokens stand for now; None where one stands for nothing any more: a person finds out."""
+        arguments, tools = orjson.loads(intent.canonical)["arguments"], self._policies.active(intent.tenant).tools
+        try:
+            return await self._tokens.resolve(intent.tenant, intent.tool, arguments, tools)
+        except (BadRequest, Unavailable):
+            return None
+
+    def _dispatch(self, intent: OpenIntent, row: FullRow, resolved: Resolved = NOTHING) -> Dispatch:
         return Dispatch(
             tenant=intent.tenant,
             tool=intent.tool,
@@ -159,6 +174,7 @@ class Sweeper:
             fence=row.fence + 1 if row.state is State.IN_DOUBT else row.fence,
             deadline_at_ms=self._clock.now_ms() + intent.tool.contract.deadline_ms,
             correlation=intent.correlation or call_text(intent.call_id),
+            resolved=resolved,
         )
 
     async def _is_stopped(self, row: FullRow, contract: Contract) -> bool:

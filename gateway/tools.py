@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -68,6 +68,8 @@ class PreparedTool:
     risk: Expression
     timestamps: tuple[str, ...]
     """Arguments that a question carries as seconds."""
+    resolving: Mapping[str, shapes.Shape]
+    """Arguments in which a token becomes its value, with the shape that the value must have. Most tools have none."""
     is_write: bool
     sources: Mapping[str, str]
     """Where each fact comes from, as packets name it."""
@@ -113,6 +115,11 @@ def prepare(contract: Contract, schema: TypedSchema) -> PreparedTool:
         ),
         risk=compiled(contract.risk),
         timestamps=tuple(each.name for each in contract.arguments if each.kind is Kind.TIMESTAMP),
+        resolving={
+            each.name: shapes.compile_shape((replace(each, resolves=False),))
+            for each in contract.arguments
+            if each.resolves
+        },
         is_write=contract.effect is not Effect.READ,
         sources={each.name: f"{contract.connector.origin or 'ledger'}:{each.name}" for each in contract.facts},
     )

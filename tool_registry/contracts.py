@@ -15,6 +15,9 @@ from typing import NewType
 ToolName = NewType("ToolName", str)
 ToolDigest = NewType("ToolDigest", str)
 
+TOKEN_PATTERN = "tok_[0-9a-f]{16}"  # noqa: S105 - a token of redaction, and no secret
+"""What a reader sees for a hidden value, and what an argument that resolves admits beside its own pattern."""
+
 INTEGER_MAX = 2**53 - 1  # RFC 8785 profile: beyond it a JSON number is not one number everywhere.
 
 
@@ -79,6 +82,8 @@ class Field:
     optional: bool = False
     fields: tuple[Field, ...] = ()
     """Members of a record, or of each item of a list. Results only."""
+    resolves: bool = False
+    """Texts of arguments only: a token becomes the value that it stands for, in the body of the dispatch alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,7 +156,14 @@ def _text_field(name: str, kind: Kind, label: Label, member: Members, *, optiona
         pattern = member.text("pattern", pattern=r"[\x20-\x7e]{1,200}", expected=expected)
     length_max = member.integer("length_max", minimum=1, maximum=TEXT_MAX, default=200)
     return Field(
-        name=name, kind=kind, label=label, optional=optional, prefix=prefix, pattern=pattern, length_max=length_max
+        name=name,
+        kind=kind,
+        label=label,
+        optional=optional,
+        prefix=prefix,
+        pattern=pattern,
+        length_max=length_max,
+        resolves=kind is Kind.TEXT and member.flag("resolves"),
     )
 
 

@@ -14,6 +14,9 @@ from proofs import canonical
 from tool_registry.contracts import Contract, ToolDigest
 from tool_registry.documents import DeclarationError
 
+_LATER = frozenset({"resolves"})
+"""Members since the first release, left out where false: a contract that does not use them keeps its digest."""
+
 
 def document(contract: Contract) -> dict[str, Any]:
     """The contract as canonical JSON members, without its digest. Members that are None are left out."""
@@ -45,7 +48,11 @@ def _plain(value: Any) -> Any:
         return value.value
     if is_dataclass(value):
         members = {each.name: getattr(value, each.name) for each in fields(value)}
-        return {name: _plain(member) for name, member in members.items() if member is not None}
+        return {
+            name: _plain(member)
+            for name, member in members.items()
+            if member is not None and not (name in _LATER and member is False)
+        }
     if isinstance(value, Mapping):
         return {name: _plain(member) for name, member in value.items()}
     if isinstance(value, tuple):

@@ -140,4 +140,10 @@ def _fits(contract: Contract, value: object, field: Field) -> bool:
     if not is_reference(value):
         return accepts(field, value)
     source = source_of(contract, str(value))
-    return source is not None and source.kind is field.kind and source.prefix == field.prefix
+    # What was given as a token goes only where a token is one: no tool of the world takes it for the value.
+    return (
+        source is not None
+        and source.kind is field.kind
+        and source.prefix == field.prefix
+        and (field.resolves or not source.resolves)
+    )

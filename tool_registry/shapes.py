@@ -16,7 +16,7 @@ from typing import Any, assert_never
 
 from pydantic_core import CoreSchema, SchemaError, SchemaValidator, ValidationError, core_schema
 
-from tool_registry.contracts import Field, Kind
+from tool_registry.contracts import TOKEN_PATTERN, Field, Kind
 
 FAULTS_MAX = 20  # Enough to mend a request by; a list of a thousand faults is the client's to count.
 
@@ -85,7 +85,7 @@ def whole_pattern(field: Field) -> str | None:
         inner = field.pattern
     else:
         return None
-    return f"^(?:{inner})$"
+    return f"^(?:{inner}|{TOKEN_PATTERN})$" if field.resolves else f"^(?:{inner})$"
 
 
 def epoch_seconds(timestamp: str) -> int:

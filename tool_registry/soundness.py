@@ -21,6 +21,7 @@ SEGMENT_KINDS = (Kind.IDENTIFIER, Kind.CHOICE)
 SOURCES = ("arguments", "facts", "result")
 """Where a reference may take an argument from."""
 
+_TOKEN_LENGTH = len("tok_") + 16
 _RESERVED_TYPES = ("Action", "Agent", "Person", "Role", "Tenant")
 # What engines read differently: escapes that stand for classes of characters, set arithmetic, flags, look-around.
 _NOT_PORTABLE = re.compile(r"\\[A-RT-Za-rt-z0-9]|\[\[|&&|~~|--|\(\?(?!:)|[*+?}][+]")
@@ -170,6 +171,35 @@ def _labels_have_readers(contract: Contract) -> None:
             raise DeclarationError(f"visible_to.{label.value}", "the roles that see such values")
 
 
+def _tokens_resolve_unseen(contract: Contract) -> None:
+    """A value that no caller sees reaches the body of one dispatch, and comes back under a label that hides it."""
+    for path, field in _fields_with_paths(contract):
+        if field.resolves and not path.startswith("arguments."):
+            raise DeclarationError(f"{path}.resolves", "false: only arguments resolve")
+    resolving = [each for each in contract.arguments if each.resolves]
+    for each in resolving:
+        member = f"arguments.{each.name}"
+        if each.label is not Label.PERSONAL:
+            raise DeclarationError(f"{member}.label", "personal: a token stands for personal data")
+        if each.length_max < _TOKEN_LENGTH:
+            raise DeclarationError(f"{member}.length_max", f"at least {_TOKEN_LENGTH}: the length of a token")
+    if not resolving:
+        return
+    if contract.connector.kind != "http" or contract.effect is Effect.READ:
+        raise DeclarationError(f"arguments.{resolving[0].name}.resolves", "false: only writes over http resolve")
+    for source in contract.facts:
+        if source.method == "POST":
+            # It would judge the token, and the tool would get the value.
+            raise DeclarationError(f"facts.{source.name}.method", "GET: no fact is computed from what resolves")
+    for path, field in _nested("result", contract.result):
+        if _can_say_anything(field) and field.label not in (Label.PERSONAL, Label.SECRET):
+            raise DeclarationError(f"{path}.label", "personal or secret: the tool could repeat the value in it")
+
+
+def _can_say_anything(field: Field) -> bool:
+    return field.kind is Kind.TEXT or (field.kind is Kind.IDENTIFIER and field.prefix is None)
+
+
 def _labels(fields: Iterable[Field]) -> Iterator[Label]:
     for each in fields:
         if not each.fields:
@@ -219,4 +249,5 @@ _RULES: tuple[Callable[[Contract], None], ...] = (
     _connector_agrees,
     _references_resolve,
     _labels_have_readers,
+    _tokens_resolve_unseen,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import psycopg
 
 from gateway.ledger import ActRefused
-from gateway.storage import bundles
+from gateway.storage import bundles, token_places
 from gateway.storage.bundles import Activation
 from gateway.storage.connections import Cursor
 
@@ -85,7 +85,7 @@ def erase_subject(cursor: Cursor, tenant: str, subject: str) -> int:
     Destroy the payloads of every closed call about a subject, with their salts, and arguments and answers of its row.
 
     The chain still verifies, and its key still knows the request by its digest. A call that is open keeps what it
-    needs to be closed. Returns how many payloads there were.
+    needs to be closed. No token leads to the subject any more. Returns how many payloads there were.
     """
     cursor.execute(
         """select p.seq, e.call_id from lockgate.payloads p
@@ -113,4 +113,6 @@ def erase_subject(cursor: Cursor, tenant: str, subject: str) -> int:
         where tenant = %s and seq = any(%s) and body is not null""",
         (tenant, entries),
     )
-    return cursor.rowcount
+    erased = cursor.rowcount
+    token_places.erase(cursor, tenant, subject)
+    return erased

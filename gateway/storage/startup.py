@@ -16,7 +16,7 @@ import psycopg
 from gateway.storage import connections
 from gateway.storage.connections import Connection, DatabaseUnavailable
 
-REVISION = "0004"
+REVISION = "0005"
 """The schema that this release needs. An older one is refused, a newer one is not."""
 
 SERVER_VERSION_MIN = 170000
@@ -39,6 +39,7 @@ MOVING: Mapping[str, tuple[str, ...]] = {
     "tools": ("seq", "verdict"),
     "bundles": ("verdict", "published_seq"),
     "rates": ("minute", "taken", "given"),
+    "token_places": ("subject", "tool", "arguments", "member"),
 }
 """The only columns that the application may update; a table that is not here holds evidence."""
 

@@ -15,6 +15,7 @@ from gateway.facts import Reading
 from gateway.gathering import Gather
 from gateway.identity import Principal, PrincipalKind
 from gateway.ledger import Act, Answer, Look, Seen
+from gateway.tokens import Tokens
 from gateway.tools import PreparedFact, prepare
 from policies.schema import generate
 from tool_registry.registry import load_catalogue
@@ -93,7 +94,7 @@ def test_what_settles_after_a_fact_was_asked_for_still_counts_as_in_flight(ahead
     That refund counts as in flight, when the question is built and again in the intent transaction.
     """
     ledger = Counters()
-    gather = Gather(facts=Source(ahead_ms), ledger=ledger, clock=Still(), environment="dev")
+    gather = Gather(facts=Source(ahead_ms), ledger=ledger, tokens=cast(Tokens, None), clock=Still(), environment="dev")
 
     gathered = asyncio.run(gather.question(refund(), cast(Active, SimpleNamespace(schema=SCHEMA)), None))
 

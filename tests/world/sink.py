@@ -27,6 +27,8 @@ class Sink:
 
     origin: str
     answer: dict[str, Any] = field(default_factory=dict)
+    pages: dict[str, dict[str, Any] | int] = field(default_factory=dict)
+    """By path with query: another answer, or a status without one."""
     received: list[Received] = field(default_factory=list)
 
 
@@ -42,8 +44,9 @@ def listening() -> Iterator[Sink]:
             raw = self.rfile.read(int(self.headers.get("content-length", "0")))
             headers = {name.lower(): value for name, value in self.headers.items()}
             sink.received.append(Received(self.path, headers, json.loads(raw or b"null")))
-            content = json.dumps(sink.answer).encode()
-            self.send_response(200)
+            page = sink.pages.get(self.path, sink.answer)
+            content = b"{}" if isinstance(page, int) else json.dumps(page).encode()
+            self.send_response(page if isinstance(page, int) else 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

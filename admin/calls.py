@@ -1,24 +1,20 @@
-"""Commands about calls: send, approve, reject, cancel, undo. Approving never executes."""
+"""Commands about calls: send, cancel, undo, list."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from admin import arguments, display, identities, signing
+from admin import arguments, display
 from admin.connection import Answered, ask
 from admin.errors import CommandError, Exit
 from admin.identities import Session
-from admin.options import Asked, Call, Key, KeyFile, Reason, remote
-from proofs.approvals import Verdict
+from admin.options import Asked, Call, Key, Reason, remote
 
 app = typer.Typer(no_args_is_help=True)
-
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")]
 
 
 @app.command()
@@ -90,33 +86,6 @@ def send(
 
 @app.command()
 @remote
-def approve(asked: Asked, call: Call, reason: str = "", key_file: KeyFile = None, yes: Yes = False) -> Exit:
-    """Sign a yes to exactly this parked call. The requester presents it; nothing runs yet."""
-    answer = _give(asked, call, verdict=Verdict.APPROVE, reason=reason, key_file=key_file, is_sure=yes)
-    if asked.as_json:
-        display.document(answer)
-    else:
-        display.pairs([("approval", answer.get("approval")), ("call", call)])
-    display.progress(
-        f"next: the requester sends the same call and --key again with --approval {answer.get('approval')}"
-    )
-    return Exit.DONE
-
-
-@app.command()
-@remote
-def reject(asked: Asked, call: Call, reason: str = "", key_file: KeyFile = None, yes: Yes = False) -> Exit:
-    """Sign a no to this parked call; `--reason` is kept as feedback for the requester."""
-    answer = _give(asked, call, verdict=Verdict.REJECT, reason=reason, key_file=key_file, is_sure=yes)
-    if asked.as_json:
-        display.document(answer)
-    else:
-        display.pairs([("rejected", call), ("approval", answer.get("approval"))])
-    return Exit.DONE
-
-
-@app.command()
-@remote
 def cancel(asked: Asked, call: Call) -> Exit:
     """Withdraw a parked call of one's own."""
     answered = ask(asked.session(), "POST", f"/v1/calls/{call}/cancel", body={})
@@ -150,50 +119,6 @@ def list_(
         columns = ("call", "status", "tool", "principal", "created_at")
         display.table(columns, [[each.get(column) for column in columns] for each in found.get("calls", [])])
     return Exit.DONE
-
-
-def _give(
-    asked: Asked, call: str, *, verdict: Verdict, reason: str, key_file: Path | None, is_sure: bool
-) -> Mapping[str, Any]:
-    session = asked.session()
-    if session.identity is not None and session.identity.kind == "agent":
-        raise CommandError("agents approve nothing", "say --as person:<id> or role:<role>")
-    key = signing.key_of(session, key_file)
-    parked = ask(session, "GET", f"/v1/calls/{call}")
-    found = display.require(parked)
-    if key_file is None:
-        taken = {f"person/{each.get('person')}" for each in found.get("approvals") or ()}
-        session = identities.standing_in(asked.options, session, taken | {str(found.get("principal"))})
-        key = signing.key_of(session, key_file)
-    given = found.get("statement")
-    if found.get("present_again"):
-        raise CommandError(
-            f"the tool of call `{call}` changed since it was presented",
-            "its requester presents it again under the same --key; then there is a statement to sign",
-            code=Exit.NO,
-        )
-    if not isinstance(given, Mapping):
-        raise CommandError(
-            f"call `{call}` is not parked but {found.get('status', 'unknown')}",
-            f"`lockgate explain {call}` shows what became of it",
-            code=Exit.NO,
-        )
-    if session.identity is not None:
-        display.progress(f"signing as {session.identity.name}")
-    _confirm(parked, verdict=verdict, is_sure=is_sure or asked.as_json)
-    approver = f"person/{session.identity.id}" if session.identity and session.identity.id else ""
-    statement = signing.complete(given, approver=approver, key=key, verdict=verdict, reason=reason)
-    where = "approvals" if verdict is Verdict.APPROVE else "rejections"
-    body = signing.sign(statement, key=key, session=session)
-    return display.require(ask(session, "POST", f"/v1/calls/{call}/{where}", body=body))
-
-
-def _confirm(parked: Answered, *, verdict: Verdict, is_sure: bool) -> None:
-    if is_sure:
-        return
-    display.call(parked, as_json=False)
-    if not typer.confirm(f"Sign: {verdict.value} exactly this call?", err=True):
-        raise CommandError("nothing was signed", "run the command again when you are sure, or with --yes", code=Exit.NO)
 
 
 def _default_reason(session: Session, contract: Mapping[str, Any]) -> str:

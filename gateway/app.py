@@ -27,6 +27,7 @@ from gateway.cataloguing import Cataloguing
 from gateway.clock import Clock, SystemClock
 from gateway.confirming import Confirming
 from gateway.connectors import Dispatch, HttpConnector, LocalConnector, Outcome, by_kind
+from gateway.doors.batches import Batches
 from gateway.doors.front import ASGI, CallDoor, front
 from gateway.doors.routes import Inside, Routes, unrouted
 from gateway.errors import Misconfigured
@@ -74,6 +75,7 @@ from gateway.tokens import Tokens
 from gateway.tools import PreparedTool
 from gateway.undoing import Undoing
 from gateway.uploads import Uploads
+from gateway.waiting import WaitingRoom
 from invariants.explanations.explainer import Explainer
 from invariants.state.proving import CounterProver
 from invariants.supervisor import Prover
@@ -449,6 +451,7 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         clock=clock,
         environment=shared.environment,
     )
+    door = CallDoor(pipeline, shared.lights, shared.metrics, shared.settings)
     inside = Inside(
         settings=shared.settings,
         pipeline=pipeline,
@@ -463,6 +466,15 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
             rates=shared.rates,
         ),
         approving=approving,
+        batches=Batches(
+            calls=door,
+            pipeline=pipeline,
+            approving=approving,
+            lights=shared.lights,
+            metrics=shared.metrics,
+            clock=clock,
+        ),
+        waiting=WaitingRoom(desk=shared.desk, policies=policies, redactor=shared.redactor),
         undoing=Undoing(pipeline, inquiries, records, policies),
         auditing=Auditing(records, people, tenants=(*shared.tenants, SYSTEM), environment=shared.environment),
         cataloguing=Cataloguing(policies),
@@ -474,7 +486,6 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         metrics=shared.metrics,
         room=shared.room,
     )
-    door = CallDoor(pipeline, shared.lights, shared.metrics, shared.settings)
     return front(door, _app(door, inside, policies))
 
 

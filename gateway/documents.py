@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from gateway.activation import SYSTEM, Policies
 from gateway.admission import APPROVALS_MAX
+from gateway.doors.batches import ITEMS_MAX
 from gateway.doors.front import CALLS
 from gateway.doors.routes import FEEDBACK_LENGTH_MAX, STATES
 from gateway.settings import Settings
@@ -75,7 +76,32 @@ _STATEMENT = _object(
     required=True,
 )
 _VERDICT = ("application/json", _object({"statement": _STATEMENT, "signature": _TEXT}, required=True))
+_CALL_IN_BATCH = {
+    "type": "object",
+    "required": ["tool", "arguments"],
+    "properties": {
+        "key": _KEY["schema"],
+        "tool": {"type": "string"},
+        "arguments": {"type": "object"},
+        "reason_code": _TEXT,
+        "approvals": _APPROVALS,
+        "edits": _PATH["call"]["schema"],
+    },
+    "additionalProperties": False,
+}
+_VERDICT_IN_BATCH = _object(
+    {"call": _PATH["call"]["schema"], "statement": _STATEMENT, "signature": _TEXT}, required=True
+)
+
+
+def _batch(name: str, item: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    items = {"type": "array", "minItems": 1, "maxItems": ITEMS_MAX, "items": item}
+    return ("application/json", _object({name: items}, required=True))
+
+
 _BODIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "POST /v1/batches": _batch("calls", _CALL_IN_BATCH),
+    "POST /v1/verdicts": _batch("verdicts", _VERDICT_IN_BATCH),
     "POST /v1/calls/{call}/approvals": _VERDICT,
     "POST /v1/calls/{call}/rejections": _VERDICT,
     "POST /v1/calls/{call}/undo": (

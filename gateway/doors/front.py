@@ -55,34 +55,39 @@ class CallDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call."""
-        self._inside += 1
         incoming = Incoming(headers={}, body=_no_body)
+        answer = await self._answered(incoming, self._read(scope, receive, incoming))
+        if isinstance(answer, Fault):
+            await send_fault(send, answer)
+        else:
+            await send_reply(send, answer)
+
+    async def take(self, incoming: Incoming) -> Reply | Fault:
+        """One call of several that came together: counted, logged and recorded as one that came by itself."""
+        return await self._answered(incoming, self._called(incoming))
+
+    async def _answered(self, incoming: Incoming, work: Awaitable[Reply]) -> Reply | Fault:
+        self._inside += 1
         try:
-            reply = await self._take(scope, receive, incoming)
+            reply = await work
         except Fault as fault:
-            self._tell(fault, incoming)
-            await send_fault(send, fault)
+            return self._tell(fault, incoming)
         except Exception as error:  # noqa: BLE001 - the outermost loop before the intent: nothing happened
             log().error("call_failed", error=error)
-            unforeseen = Unavailable("internal", "nothing was done; the log has the details")
-            self._tell(unforeseen, incoming)
-            await send_fault(send, unforeseen)
-        else:
-            self._metrics.answered(reply.status, "")
-            _log(reply.status, "", reply.document, incoming)
-            await send_reply(send, reply)
+            return self._tell(Unavailable("internal", "nothing was done; the log has the details"), incoming)
         finally:
             self._inside -= 1
+        self._metrics.answered(reply.status, "")
+        _log(reply.status, "", reply.document, incoming)
+        return reply
 
     def unread(self, fault: Fault) -> None:
         """Record what the connection refused: bytes that never became a request."""
         self._tell(fault, Incoming(headers={}, body=_no_body))
 
-    async def _take(self, scope: Scope, receive: Receive, incoming: Incoming) -> Reply:
+    async def _read(self, scope: Scope, receive: Receive, incoming: Incoming) -> Reply:
         incoming.headers = headers = single_headers(scope["headers"])
         require_host(headers, self._hosts)
-        if self._inside > self._room:
-            raise Unavailable("overloaded", "too many calls at once")
 
         def read() -> Awaitable[bytes]:
             require_query(scope["query_string"], _NO_QUERY)
@@ -91,9 +96,14 @@ class CallDoor:
             return body(headers, receive, bytes_max=self._bytes_max, seconds_max=seconds_max)
 
         incoming.body = read
+        return await self._called(incoming)
+
+    async def _called(self, incoming: Incoming) -> Reply:
+        if self._inside > self._room:
+            raise Unavailable("overloaded", "too many calls at once")
         return await self._pipeline.call(incoming)
 
-    def _tell(self, fault: Fault, incoming: Incoming) -> None:
+    def _tell(self, fault: Fault, incoming: Incoming) -> Fault:
         """Count every fault; leave a light entry for one that no entry records yet."""
         self._metrics.answered(fault.status, fault.reason)
         _log(fault.status, fault.reason, fault.members, incoming)
@@ -107,6 +117,7 @@ class CallDoor:
                     principal=principal.reference if principal else None,
                 )
             )
+        return fault
 
 
 def _log(status: int, reason: str, document: Mapping[str, Any], incoming: Incoming) -> None:

@@ -23,6 +23,7 @@ from gateway.approving import Approving
 from gateway.auditing import Auditing
 from gateway.cataloguing import Cataloguing
 from gateway.doors.access import AUDIT_ROLES, BUNDLE_ROLES, UPLOAD_ROLES, require_person
+from gateway.doors.batches import Batches
 from gateway.doors.messages import Send, body, require_host, require_json, require_query, send_fault, send_reply
 from gateway.errors import BadRequest, Fault, NotFound, Unavailable
 from gateway.evidence import Evidence
@@ -41,6 +42,7 @@ from gateway.room import Room
 from gateway.settings import Settings
 from gateway.undoing import Undoing
 from gateway.uploads import Uploads
+from gateway.waiting import WaitingRoom
 from proofs.approvals import Verdict
 
 FEEDBACK_LENGTH_MAX = 2000  # Characters: a paragraph, not a report.
@@ -57,6 +59,8 @@ class Inside:
     inquiries: Inquiries
     explaining: Explaining
     approving: Approving
+    batches: Batches
+    waiting: WaitingRoom
     undoing: Undoing
     auditing: Auditing
     cataloguing: Cataloguing
@@ -133,6 +137,9 @@ class Routes:
         """Every route of the surface but `POST /v1/calls`."""
         router = APIRouter()
         routes: list[tuple[str, str, Route, int | None]] = [
+            ("POST", "/v1/batches", self._batch, None),
+            ("POST", "/v1/verdicts", self._verdicts, None),
+            ("GET", "/v1/waiting", self._waiting, None),
             ("GET", "/v1/calls", self._calls, None),
             ("GET", "/v1/calls/{call}", self._call, None),
             ("GET", "/v1/calls/{call}/explanation", self._explanation, None),
@@ -244,6 +251,16 @@ class Routes:
                 )
             )
         return _Answer(lambda send: send_fault(send, fault))
+
+    async def _batch(self, asked: Asked) -> Reply:
+        return await self._in.batches.calls(asked.incoming)
+
+    async def _verdicts(self, asked: Asked) -> Reply:
+        require_person(asked.principal)
+        return await self._in.batches.verdicts(asked.incoming)
+
+    async def _waiting(self, asked: Asked) -> Reply:
+        return await self._in.waiting.groups(asked.principal)
 
     async def _calls(self, asked: Asked) -> Reply:
         state = asked.request.query_params.get("state")

@@ -351,6 +351,7 @@ def test_the_public_routes_are_the_named_ones(gateway: Any, path: str) -> None:
 NOT_FOR_RUNNERS = [
     ("POST", "/v1/calls/{call}/approvals"),
     ("POST", "/v1/calls/{call}/rejections"),
+    ("POST", "/v1/verdicts"),
     ("POST", "/v1/tools"),
     ("GET", "/v1/bundles"),
     ("POST", "/v1/bundles"),

@@ -58,9 +58,23 @@ def _tool(story: Story) -> Answer:
     return story.client.request("POST", "/v1/tools", story.person("security").token, body=b"name: nothing")
 
 
+def _batch(story: Story) -> Answer:
+    arguments = {"order_id": story.order(), "amount_cents": 1_000}
+    item = {"key": secrets.token_hex(8), "tool": "issue_refund", "arguments": arguments, "reason_code": "damaged_item"}
+    return story.client.request("POST", "/v1/batches", story.person("finance").token, body={"calls": [item]})
+
+
+def _verdicts(story: Story) -> Answer:
+    parked, approver = story.parked_refund(), story.person("finance", 2)
+    item = {"call": parked.call, **signed(approver, parked.statement, "dev")}
+    return story.client.request("POST", "/v1/verdicts", approver.token, body={"verdicts": [item]})
+
+
 ACTS: dict[tuple[str, str], tuple[Act, str, int]] = {
     # route: (a use of it, the kind of entry that it leaves, its status)
     ("POST", "/v1/calls"): (_refund, "OUTCOME", 200),
+    ("POST", "/v1/batches"): (_batch, "OUTCOME", 200),
+    ("POST", "/v1/verdicts"): (_verdicts, "APPROVED", 200),
     ("POST", "/v1/calls/{call}/approvals"): (_approve, "APPROVED", 201),
     ("POST", "/v1/calls/{call}/rejections"): (_reject, "REJECTED", 201),
     ("POST", "/v1/calls/{call}/cancel"): (_cancel, "CANCELLED", 200),

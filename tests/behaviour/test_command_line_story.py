@@ -133,6 +133,34 @@ def test_a_parked_call_is_rejected_with_words_or_withdrawn(lockgate: Lockgate) -
     lockgate.run("approve", rejected, who="role:finance", code=Exit.NO)
 
 
+def test_calls_are_sent_seen_and_approved_together(lockgate: Lockgate) -> None:
+    """
+    A file of calls waits as one group; both are approved by one command, and the same file with approvals runs them.
+    """
+    arguments = [{"order_id": REFUNDED, "amount_cents": cents} for cents in (5_300, 5_301)]
+    keys = [secrets.token_hex(8) for _ in arguments]
+    calls = [
+        {"key": key, "tool": "issue_refund", "arguments": each, "reason_code": "damaged_item"}
+        for key, each in zip(keys, arguments, strict=True)
+    ]
+    file = lockgate.folder / "calls.json"
+    file.write_text(json.dumps([*calls, {"tool": "no_such_tool", "arguments": {}}]))
+
+    mixed = lockgate.run("batch", str(file), who=REQUESTER, code=Exit.NO)["answers"]
+    parked = [each["body"]["call"] for each in mixed[:2]]
+    groups = lockgate.run("waiting", who="role:finance")["groups"]
+    given = lockgate.run("approve", *parked, who="role:finance")["answers"]
+    approved = [{**call, "approvals": [each["body"]["approval"]]} for call, each in zip(calls, given, strict=True)]
+    file.write_text(json.dumps(approved))
+    done = lockgate.run("batch", str(file), who=REQUESTER)["answers"]
+
+    assert [each["status"] for each in mixed] == [202, 202, 404]
+    assert ("agent/agent-l2", "issue_refund") in [(each["principal"], each["tool"]) for each in groups]
+    assert [each["status"] for each in given] == [201, 201]
+    assert [(each["key"], each["body"]["status"]) for each in done] == [(key, "executed") for key in keys]
+    lockgate.run("approve", *parked, who="role:finance", code=Exit.NO)
+
+
 def test_a_write_is_tried_dry_made_and_undone(lockgate: Lockgate) -> None:
     """
     A dry run changes nothing; `undo` gives back what was there before, and twice is once.

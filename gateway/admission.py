@@ -20,6 +20,7 @@ from gateway.errors import BadRequest, NotFound
 from gateway.identity import Principal
 from gateway.tools import PreparedTool
 from proofs import canonical
+from tool_registry import texts
 from tool_registry.shapes import ContractViolation
 
 APPROVALS_MAX = 16  # No rule asks for more than three persons; a longer list is a mistake or an attack.
@@ -62,7 +63,8 @@ def parse(raw: bytes) -> Mapping[str, Any]:
     """
     The body as strict JSON.
 
-    Raises `BadRequest`: 400 for bytes that are no unambiguous JSON, 422 for text or names outside the profile.
+    Raises `BadRequest`: 400 for bytes that are no unambiguous JSON, 422 for text or names outside the profile, and for
+    text in which something hides.
     """
     try:
         document = parse_strictly(raw)
@@ -72,6 +74,9 @@ def parse(raw: bytes) -> Mapping[str, Any]:
         raise BadRequest("outside_profile", str(error), status=422) from error
     if not isinstance(document, dict):
         raise BadRequest("not_an_object", "expected one JSON object", status=422)
+    # Of ASCII a document can hold no control but this one, unless it is escaped.
+    if not (raw.isascii() and b"\\" not in raw and b"\x7f" not in raw) and not texts.are_plain(document):
+        raise BadRequest("outside_profile", "hidden_character", status=422)
     return document
 
 

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     migrator_url: SecretStr | None = None
 
     issuers: Path
-    """JSON file: [{"issuer", "audience", "keys": path of a JWK set, "tenants": [names]}]. Read again when it changes."""
+    """JSON file: [{"issuer", "audience", "keys": path of a JWK set, "tenants": [names]}]. Read again when changed."""
 
     root_keys: Path
     """JSON file written into the genesis entry: who may sign bundles, and the first persons' approval keys."""

@@ -11,7 +11,9 @@ are carried; `policies` reads them.
 
 from __future__ import annotations
 
-from tool_registry import digests, documents, soundness
+from unicodedata import is_normalized
+
+from tool_registry import digests, documents, soundness, texts
 from tool_registry.contracts import (
     INTEGER_MAX,
     Connector,
@@ -81,11 +83,20 @@ def parse_registered(document: bytes) -> Contract:
     return contract
 
 
+def _title(root: Members) -> str:
+    expected = "one line of 2 to 200 characters in NFC, none of them hidden"
+    title = root.text("title", pattern=r"\S.{0,198}\S", expected=expected)
+    # People approve what it says.
+    if "\r" in title or not texts.is_plain(title) or not is_normalized("NFC", title):
+        raise DeclarationError("title", expected)
+    return title
+
+
 def _contract(root: Members) -> Contract:
     return Contract(
         name=ToolName(root.name("name")),
         version=root.integer("version", minimum=1, maximum=1_000_000),
-        title=root.text("title", pattern=r"\S.{0,198}\S", expected="one line of 2 to 200 characters"),
+        title=_title(root),
         family=root.choice("family", Family),
         effect=root.choice("effect", Effect),
         resource_type=root.text(

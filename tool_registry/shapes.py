@@ -149,18 +149,28 @@ def _value(field: Field) -> CoreSchema:
             text = core_schema.str_schema(max_length=20, strict=True)
             return core_schema.no_info_after_validator_function(_timestamp, text)
         case Kind.IDENTIFIER | Kind.TEXT:
-            return core_schema.str_schema(
+            text = core_schema.str_schema(
                 pattern=whole_pattern(field),
                 max_length=field.length_max,
                 strict=True,
                 regex_engine="rust-regex",
             )
+            if field.kind is Kind.IDENTIFIER and field.pattern is not None:
+                return core_schema.no_info_after_validator_function(_visible_ascii, text)
+            return text
         case Kind.RECORD:
             return _record(field.fields)
         case Kind.LIST:
             return core_schema.list_schema(_record(field.fields), max_length=field.length_max, strict=True)
         case _:
             assert_never(field.kind)
+
+
+def _visible_ascii(text: str) -> str:
+    # A declared pattern such as `\w+` would admit letters of every script, and with them two names that look alike.
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("not an identifier")
+    return text
 
 
 def _timestamp(text: str) -> str:

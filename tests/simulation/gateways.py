@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from gateway.tokens import NOTHING, Resolved
 
 from gateway.activation import SYSTEM, Active, Policies
 from gateway.answers import Answers, Reply
@@ -41,7 +42,6 @@ from gateway.room import Room
 from gateway.settlement import Settlement
 from gateway.storage.sweeping import Unsettled
 from gateway.sweeper import Sweeper
-from gateway.tokens import NOTHING, Resolved
 from gateway.tools import prepare
 from invariants import checks
 from policies.decider import Decider

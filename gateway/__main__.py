@@ -20,6 +20,7 @@ from gateway.storage.connections import DatabaseUnavailable
 from gateway.storage.journal import LogOfAnother, LogSetBack
 from gateway.storage.places import UnfitPlace
 from gateway.storage.startup import UnsafeDatabase
+from proofs.errors import KeyUnreadable
 
 # What a call leaves behind goes with its last reference. The collector, which looks for cycles, need not look at what
 # lives as long as the process, nor after every few hundred values: it took a tenth of a call's time.
@@ -27,6 +28,7 @@ YOUNG_MAX = 20_000
 STOP_SECONDS = 20  # What is in flight is answered; deadlines are shorter than this.
 _REFUSED = (
     Misconfigured,
+    KeyUnreadable,
     UnsafeDatabase,
     LogSetBack,
     LogOfAnother,

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -82,7 +81,6 @@ from invariants.supervisor import Prover
 from policies.rego import RegoWorker
 from policies.rego_answers import RegoEngine
 from policies.rego_shadow import ShadowedRego
-from proofs.errors import KeyUnreadable
 from proofs.keys import KeyRing, PrivateKey, TrustedKey
 from tool_registry.registry import Registry, load_catalogue
 
@@ -129,25 +127,18 @@ class _Keys:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         log_key, redaction_key = folder / "log.key", folder / "redaction.key"
         is_new = not log_key.exists()
-        signer = PrivateKey.generate() if is_new else _key(log_key)
+        signer = PrivateKey.generate() if is_new else PrivateKey.load(log_key)
         with connections.connect(urls.app) as connection:
             journal.require_signer(connection, SYSTEM, signer.public.key_id, is_new=is_new)
         if is_new:
             signer.save(log_key)
         if not redaction_key.exists():
             PrivateKey.from_seed(secrets.token_bytes(32)).save(redaction_key)
-        return _Keys(signer=signer, redaction=_key(redaction_key).text.encode("ascii"))
+        return _Keys(signer=signer, redaction=PrivateKey.load(redaction_key).text.encode("ascii"))
 
     def ring(self, bundle_keys: KeyRing) -> KeyRing:
         purposes = frozenset({"checkpoint", "certificate"})
         return KeyRing((TrustedKey(public=self.signer.public, purposes=purposes), *bundle_keys.keys))
-
-
-def _key(file: Path) -> PrivateKey:
-    try:
-        return PrivateKey.load(file)
-    except KeyUnreadable as error:
-        raise Misconfigured(f"`keys/{file.name}`: {error}: put it back from its backup") from error
 
 
 def _database(settings: Settings, stack: AsyncExitStack) -> Urls:

@@ -116,17 +116,21 @@ class PrivateKey:
 
         Raises `KeyUnreadable` when the file is missing, is no regular file, or lets anyone but its owner in.
         """
+        named = f"key file `{Path(path).name}`"
         try:
             with open(path, "rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
                 raw = file.read(4 * KEY_BYTES)
         except OSError as error:
-            raise KeyUnreadable("key_file", f"key file: {error.strerror}") from error
+            raise KeyUnreadable("key_file", f"{named}: {error.strerror}") from error
         if not stat.S_ISREG(mode):
-            raise KeyUnreadable("key_file", "key file: not a regular file")
+            raise KeyUnreadable("key_file", f"{named}: not a regular file")
         if mode & 0o077:
-            raise KeyUnreadable("key_file_open", f"key file: mode is {mode & 0o777:04o}, expected 0600 or less")
-        return cls.from_text(raw.decode("ascii", "replace").strip())
+            raise KeyUnreadable("key_file_open", f"{named}: mode is {mode & 0o777:04o}, expected 0600 or less")
+        try:
+            return cls.from_text(raw.decode("ascii", "replace").strip())
+        except KeyUnreadable as error:
+            raise KeyUnreadable(error.reason, f"{named}: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a new key file with mode 0600 and flush it. An existing file is never overwritten."""

@@ -66,7 +66,7 @@ def test_a_damaged_file_keeps_the_gateway_from_starting(field: Ground, name: str
 
 def test_files_that_are_damaged_while_the_gateway_runs_change_nothing(field: Ground) -> None:
     """
-    M03, A09: every file is read at the start alone: what was trusted then is trusted until the next start, and nothing
+    M03: what was trusted at the start is trusted until the next one, issuers and their keys for a minute, and nothing
     that is put in its place is.
     """
     assert refund(field).status == 200

@@ -16,5 +16,6 @@ create policy tenants on lockgate.token_places
     using (tenant = any ((select current_setting('app.tenants')::text[])::text[]))
     with check (tenant = any ((select current_setting('app.tenants')::text[])::text[]));
 
-grant select, insert on lockgate.token_places to lockgate_app;
+grant select on lockgate.token_places to lockgate_app, lockgate_auditor;
+grant insert on lockgate.token_places to lockgate_app;
 grant update (subject, tool, arguments, member) on lockgate.token_places to lockgate_app;

@@ -1,7 +1,11 @@
-"""`python -m gateway`: one gateway process, settings from `LOCKGATE_` variables."""
+"""`python -m gateway`: one gateway process, settings from `LOCKGATE_` variables.
+
+`python -m gateway COMMAND` is for the operator of its host: `prepare-log-key`, `rotate-log-key`, `accept-database`.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import signal
@@ -10,15 +14,21 @@ import sys
 import uvicorn
 import uvloop
 
+from gateway import operating
 from gateway.app import gateway
 from gateway.doors.connections import Connection
 from gateway.errors import Misconfigured
+from gateway.ledger import LedgerUnavailable
 from gateway.logs import configure, log
 from gateway.settings import Settings, read
 from gateway.storage.cluster import ClusterFailed
 from gateway.storage.connections import DatabaseUnavailable
-from gateway.storage.journal import LogOfAnother, LogSetBack
+from gateway.storage.identity import DatabaseOfAnother
+from gateway.storage.journal import LogSetBack
+from gateway.storage.migrations import MigrationFailed
 from gateway.storage.places import UnfitPlace
+from gateway.storage.rotation import InTheWay
+from gateway.storage.signers import LogOfAnother
 from gateway.storage.startup import UnsafeDatabase
 from proofs.errors import KeyUnreadable
 
@@ -35,14 +45,27 @@ _REFUSED = (
     ClusterFailed,
     UnfitPlace,
     DatabaseUnavailable,
+    DatabaseOfAnother,
+    MigrationFailed,
+    LedgerUnavailable,
+    InTheWay,
 )
+_COMMANDS = {
+    "prepare-log-key": operating.prepare_log_key,
+    "rotate-log-key": operating.rotate_log_key,
+    "accept-database": operating.accept_database,
+}
 
 
-def main() -> int:
-    """Serve until told to end. 2: the gateway must not start like this, and said why."""
+def main(command: str = "") -> int:
+    """Serve until told to end, or carry out a command. 2: it must not be done like this, and said why."""
     try:
         settings = read()
         configure(settings.log_level)
+        if command:
+            for sentence in _COMMANDS[command](settings):
+                print(sentence)
+            return 0
         uvloop.run(serve(settings))
     except _REFUSED as error:
         print(f"lockgate: {error}", file=sys.stderr)
@@ -90,4 +113,6 @@ def _end(server: uvicorn.Server) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(prog="python -m gateway", description=__doc__)
+    parser.add_argument("command", nargs="?", default="", choices=["", *_COMMANDS], metavar="COMMAND")
+    sys.exit(main(parser.parse_args().command))

@@ -17,7 +17,7 @@ from uuid import UUID
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
-from gateway import documents
+from gateway import documents, opening
 from gateway.activation import SYSTEM, Active, Policies
 from gateway.answers import Answers
 from gateway.approving import Approving
@@ -58,17 +58,18 @@ from gateway.room import Room
 from gateway.settings import Settings
 from gateway.settlement import Settlement
 from gateway.sources import LedgerViews, LocalFact, Sources
-from gateway.storage import connections, journal, migrations, startup
+from gateway.storage import connections, journal, signers
 from gateway.storage.books import Books
-from gateway.storage.cluster import Cluster
 from gateway.storage.connections import Urls
 from gateway.storage.desk import Desk
 from gateway.storage.lookups import Lookups
 from gateway.storage.rations import Rations
 from gateway.storage.records import Records
+from gateway.storage.sealing import Pen
 from gateway.storage.sequencer import Sequencer
+from gateway.storage.signers import Signers
 from gateway.storage.sweeping import Sweeping
-from gateway.storage.writer import Pen, Writer
+from gateway.storage.writer import Writer
 from gateway.sweeper import Sweeper
 from gateway.tokens import Tokens
 from gateway.tools import PreparedTool
@@ -83,8 +84,6 @@ from policies.rego_answers import RegoEngine
 from policies.rego_shadow import ShadowedRego
 from proofs.keys import KeyRing, PrivateKey, TrustedKey
 from tool_registry.registry import Registry, load_catalogue
-
-DATABASE = "lockgate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +102,13 @@ async def gateway(settings: Settings, outside: Outside | None = None) -> AsyncIt
     """
     A running gateway as an ASGI app; leaving the block drains and closes everything.
 
-    Raises `Misconfigured`, `UnsafeDatabase`, `LogSetBack`, `LogOfAnother` and `ClusterFailed`: each names what to do.
+    Raises `Misconfigured`, `UnsafeDatabase`, `LogSetBack`, `LogOfAnother`, `DatabaseOfAnother` and `ClusterFailed`:
+    each names what to do.
     """
     outside = outside or Outside()
     async with AsyncExitStack() as stack:
-        urls = await asyncio.to_thread(_database, settings, stack)
+        urls = await asyncio.to_thread(opening.database, settings, stack)
+        await asyncio.to_thread(opening.require_ours, settings, urls)
         keys = await asyncio.to_thread(_Keys.of, settings, urls)
         ledger = await _ledger(settings, urls, keys, outside, stack)
         yield await _assembled(settings, outside, urls, keys, ledger, stack)
@@ -117,61 +118,32 @@ async def gateway(settings: Settings, outside: Outside | None = None) -> AsyncIt
 class _Keys:
     """The gateway's own secrets, made on first start, readable by nobody else."""
 
-    signer: PrivateKey
+    signers: Signers
     redaction: bytes
 
     @staticmethod
     def of(settings: Settings, urls: Urls) -> _Keys:
         """The keys on the disk. A lost log key is made anew only for an empty log; else raises `LogOfAnother`."""
         folder = settings.data / "keys"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        log_key, redaction_key = folder / "log.key", folder / "redaction.key"
-        is_new = not log_key.exists()
-        signer = PrivateKey.generate() if is_new else PrivateKey.load(log_key)
         with connections.connect(urls.app) as connection:
-            journal.require_signer(connection, SYSTEM, signer.public.key_id, is_new=is_new)
-        if is_new:
-            signer.save(log_key)
+            held = signers.open_keys(folder, connection, SYSTEM)
+        redaction_key = folder / "redaction.key"
         if not redaction_key.exists():
             PrivateKey.from_seed(secrets.token_bytes(32)).save(redaction_key)
-        return _Keys(signer=signer, redaction=PrivateKey.load(redaction_key).text.encode("ascii"))
+        return _Keys(signers=held, redaction=signers.load(redaction_key).text.encode("ascii"))
 
     def ring(self, bundle_keys: KeyRing) -> KeyRing:
-        purposes = frozenset({"checkpoint", "certificate"})
-        return KeyRing((TrustedKey(public=self.signer.public, purposes=purposes), *bundle_keys.keys))
-
-
-def _database(settings: Settings, stack: AsyncExitStack) -> Urls:
-    """The database, migrated and found safe: a server of the operator's, or a cluster of our own."""
-    if settings.database_url is None:
-        cluster = Cluster.start(settings.data)
-        stack.callback(cluster.stop)
-        cluster.create_database(DATABASE)
-        urls = cluster.urls(DATABASE)
-    else:
-        if settings.auditor_url is None:
-            raise Misconfigured(
-                "LOCKGATE_AUDITOR_URL is needed beside LOCKGATE_DATABASE_URL: the start-up check uses it"
-            )
-        migrator = settings.migrator_url.get_secret_value() if settings.migrator_url else ""
-        urls = Urls(
-            migrator=migrator,
-            app=settings.database_url.get_secret_value(),
-            auditor=settings.auditor_url.get_secret_value(),
-        )
-    if urls.migrator:
-        migrations.upgrade(urls.migrator)
-    startup.require(urls.app, urls.auditor)
-    with connections.connect(urls.app) as connection:
-        journal.compare(connection, settings.data / "checkpoints")
-    return urls
+        """What this gateway believes: bundles by these keys, certificates by any key of the log, also former ones."""
+        certifying = frozenset({"certificate"})
+        own = tuple(TrustedKey(public=public, purposes=certifying) for public in self.signers.publics())
+        return KeyRing((*own, *bundle_keys.keys))
 
 
 async def _ledger(settings: Settings, urls: Urls, keys: _Keys, outside: Outside, stack: AsyncExitStack) -> Ledger:
     notes = journal.Journal(settings.data / "checkpoints")
     notes.start()
     stack.callback(notes.stop)
-    pen = Pen(environment=settings.environment, signer=keys.signer, random_bytes=outside.randomness.bytes)
+    pen = Pen(environment=settings.environment, signers=keys.signers, random_bytes=outside.randomness.bytes)
 
     connect = partial(connections.connect, urls.app, writer=True)
     writer = Writer(connect, pen)
@@ -193,7 +165,8 @@ async def _assembled(
         ledger=ledger,
         desk=desk,
         records=Records(desk, settings.environment),
-        ring=keys.ring(roots.bundle_keys),
+        ring=partial(keys.ring, roots.bundle_keys),
+        people=People(desk, roots.bundle_keys, keys.signers),
         issuers=issuers,
         tenants=tuple(sorted(issuers.tenants - {SYSTEM})),
         metrics=Metrics(),
@@ -205,7 +178,7 @@ async def _assembled(
         room=Room(outside.clock, in_all=settings.calls_in_flight_max, per_tenant=settings.tenant_calls_in_flight_max),
     )
     stack.push_async_callback(shared.lights.drain)
-    policies, publishing, restoring = await _policies(shared, keys.signer, roots, stack)
+    policies, publishing, restoring = await _policies(shared, keys.signers, roots, stack)
     hands = _hands(shared, policies, stack)
     pipeline = _pipeline(shared, policies, restoring, hands, stack)
     background = [
@@ -243,7 +216,8 @@ class _Shared:
     ledger: Ledger
     desk: Desk
     records: Records
-    ring: KeyRing
+    ring: Callable[[], KeyRing]
+    people: People
     issuers: Issuers
     tenants: tuple[str, ...]
     metrics: Metrics
@@ -264,7 +238,7 @@ class _Shared:
 
 
 async def _policies(
-    shared: _Shared, signer: PrivateKey, roots: RootKeys, stack: AsyncExitStack
+    shared: _Shared, held: Signers, roots: RootKeys, stack: AsyncExitStack
 ) -> tuple[Policies, Publishing, Restoring]:
     """What decides: engines, the prover behind uploads, and what was in force when the last process ended."""
 
@@ -281,7 +255,7 @@ async def _policies(
     publishing = Publishing(
         prover=Prover(),
         counters=CounterProver(),
-        signer=signer,
+        signer=lambda: held.current,
         bundle_keys=roots.bundle_keys,
         environment=shared.environment,
         clock=shared.clock,
@@ -427,7 +401,7 @@ def _pipeline(
 def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline: Pipeline, hands: _Hands) -> ASGI:
     """HTTP: the call door in front, every other route behind it."""
     records, clock = shared.records, shared.clock
-    people = People(shared.desk, shared.ring)
+    people = shared.people
     inquiries = Inquiries(
         records=records, policies=policies, answers=shared.answers, redactor=shared.redactor, clock=clock
     )

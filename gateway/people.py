@@ -1,8 +1,13 @@
-"""Approvers' keys: which public key is registered to which person, and the key ring that outsiders verify with."""
+"""Approvers' keys: which public key is registered to which person, and the key ring that outsiders verify with.
+
+A key that had its turn at the log stays in the ring, for the checkpoints of its sizes and no others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
+from typing import NamedTuple
 
 import orjson
 
@@ -10,15 +15,18 @@ from gateway.errors import Unavailable
 from gateway.ledger import LedgerUnavailable
 from gateway.storage.connections import Cursor
 from gateway.storage.desk import Desk
+from gateway.storage.signers import Signers
+from gateway.storage.writer import SYSTEM
 from proofs.keys import KeyRing, PublicKey, TrustedKey
 
 
 class People:
     """Reads registered keys."""
 
-    def __init__(self, desk: Desk, own: KeyRing) -> None:
+    def __init__(self, desk: Desk, bundle_keys: KeyRing, signers: Signers) -> None:
         self._desk = desk
-        self._own = own
+        self._bundle_keys = bundle_keys
+        self._signers = signers
 
     async def key(self, tenant: str, person: str, key_id: str) -> str | None:
         """The public key text, if it is registered to that person and not revoked now."""
@@ -38,16 +46,19 @@ class People:
             raise Unavailable("ledger_unavailable", "the keys cannot be read") from error
 
     async def ring(self, tenants: Sequence[str]) -> KeyRing:
-        """The gateway's own keys and every key ever registered, also revoked ones: old approvals still verify."""
+        """The log's keys, those of bundles, and every key ever registered, also revoked: old approvals still verify."""
 
-        def work(cursor: Cursor) -> list[tuple[str, str, str, bytes | None]]:
+        def work(cursor: Cursor) -> tuple[list[_Turn], list[tuple[str, str, str, bytes | None]]]:
+            cursor.execute("select tenant, seq, public_key from lockgate.log_keys order by tenant, seq")
+            turns = [_Turn(tenant, seq, PublicKey.from_text(public)) for tenant, seq, public in cursor.fetchall()]
             cursor.execute(
                 """select k.tenant, k.person, k.public_key, e.body from lockgate.person_keys k
                 left join lockgate.entries e on e.tenant = k.tenant and e.seq = k.revoked_seq
                 order by k.tenant, k.person, k.key_id"""
             )
-            return list(cursor.fetchall())
+            return turns, list(cursor.fetchall())
 
+        turns, rows = await self._desk.ask(list(tenants), work)
         registered = tuple(
             TrustedKey(
                 public=PublicKey.from_text(public),
@@ -57,6 +68,37 @@ class People:
                 # Exclusive: what was recorded in the very batch of the revocation is still told apart by `seq`.
                 not_after_ms=None if revocation is None else orjson.loads(revocation)["at_ms"] + 1,
             )
-            for tenant, person, public, revocation in await self._desk.ask(list(tenants), work)
+            for tenant, person, public, revocation in rows
         )
-        return KeyRing((*self._own.keys, *registered))
+        return KeyRing(
+            (*_log_lines(turns, tenants, self._signers.current.public), *self._bundle_keys.keys, *registered)
+        )
+
+
+class _Turn(NamedTuple):
+    """A key that signs a chain's checkpoints above the size `seq`, up to the next turn."""
+
+    tenant: str
+    seq: int
+    key: PublicKey
+
+
+def _log_lines(turns: Sequence[_Turn], tenants: Sequence[str], current: PublicKey) -> Iterator[TrustedKey]:
+    """One line while there was one key; else a line for each turn on each chain, and certificates by any of them."""
+    if not turns:
+        yield TrustedKey(public=current, purposes=frozenset({"checkpoint", "certificate"}))
+        return
+    signing = frozenset({"checkpoint"})
+    for tenant, of_tenant in groupby(turns, lambda turn: turn.tenant):
+        for turn, after in pairwise([*of_tenant, None]):
+            if turn is not None:
+                until = after.seq if after else None
+                yield TrustedKey(
+                    public=turn.key, purposes=signing, tenant=tenant, size_min=turn.seq + 1, size_max=until
+                )
+    newest = next((turn.key for turn in reversed(turns) if turn.tenant == SYSTEM), current)
+    for tenant in tenants:
+        if all(turn.tenant != tenant for turn in turns):  # Begun since the exchange, or not yet.
+            yield TrustedKey(public=newest, purposes=signing, tenant=tenant)
+    for public in {turn.key.key_id: turn.key for turn in turns}.values():
+        yield TrustedKey(public=public, purposes=frozenset({"certificate"}))

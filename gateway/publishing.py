@@ -86,7 +86,7 @@ class Publishing:
         *,
         prover: Prover,
         counters: CounterProver,
-        signer: PrivateKey,
+        signer: Callable[[], PrivateKey],
         bundle_keys: KeyRing,
         environment: str,
         clock: Clock,
@@ -181,7 +181,7 @@ class Publishing:
         score = await measuring.measure(jobs.job(bundle.files, schema, listed), asked, workers=1)
         mutation = scores.mutation(score)
         measured = replace(certificate, mutation=mutation, unmeasured="", at_ms=self._clock.now_ms())
-        return certificates.sign(measured, self._signer)
+        return certificates.sign(measured, self._signer())
 
     async def _prove(self, bundle: Bundle, tenant: str, schema: CedarSchema, contracts: tuple[Contract, ...]) -> Judged:
         try:
@@ -201,7 +201,7 @@ class Publishing:
             contracts=contracts,
             at_ms=self._clock.now_ms(),
         )
-        signed = certificates.sign(certificate, self._signer)
+        signed = certificates.sign(certificate, self._signer())
         return Judged(stage="passed", bundle=bundle, certificate=signed, proof={"proof": counts})
 
     async def _uncounted(self, contracts: Iterable[Contract]) -> tuple[Mapping[str, Any], ...]:

@@ -8,7 +8,7 @@ starts and is not ready, proves again, and refuses calls as `invariant_unproven`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
@@ -86,7 +86,7 @@ class Restoring:
         publishing: Publishing,
         catalogue: Registry,
         rego: RegoEngine,
-        keys: KeyRing,
+        keys: Callable[[], KeyRing],
         environment: str,
         clock: Clock,
     ) -> None:
@@ -326,7 +326,7 @@ class Restoring:
     def _is_signed(self, bundle: Bundle, at_ms: int) -> bool:
         try:
             bundle_form.verify(
-                bundle, self._keys, tenant=bundle.manifest.tenant, environment=self._environment, at_ms=at_ms
+                bundle, self._keys(), tenant=bundle.manifest.tenant, environment=self._environment, at_ms=at_ms
             )
         except PolicyFault:
             return False
@@ -336,7 +336,7 @@ class Restoring:
         for content in kept:
             try:
                 signed = certificates.parse(orjson.loads(content))
-                certificates.verify(signed, self._keys)
+                certificates.verify(signed, self._keys())
             except (EvidenceError, ValueError):
                 continue
             found = signed.certificate

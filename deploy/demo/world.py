@@ -163,6 +163,23 @@ class World:
         self.gateways.append(gateway)
         return gateway
 
+    def operate(
+        self, command: str, *, settings: Mapping[str, str] | None = None, program: Sequence[str] = ("-m", "gateway")
+    ) -> str:
+        """Carry out an operator's command, `python -m gateway COMMAND`, and give what it said; else `GatewayFailed`."""
+        done = subprocess.run(  # noqa: S603 - this interpreter, and a program that tests name
+            [sys.executable, *program, command],
+            cwd=ROOT,
+            env={**_outer(), **self._settings(None), **(settings or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=START_SECONDS,
+        )
+        if done.returncode != 0:
+            raise GatewayFailed(done.stderr.strip())
+        return done.stdout
+
     def stop(self) -> None:
         """End everything that still runs."""
         for gateway in self.gateways:

@@ -7,15 +7,17 @@ the last moments of the file, never of the ledger; start-up then finds the datab
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.storage import connections
 from gateway.storage.connections import Connection
-from proofs import canonical, checkpoints
+from proofs import canonical, checkpoints, losses
 from proofs.checkpoints import Checkpoint
 from proofs.errors import EvidenceError
 
@@ -31,10 +33,6 @@ _TENANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 class LogSetBack(Exception):
     """The database does not hold the log that this directory saw. Nothing may be written until a person has looked."""
-
-
-class LogOfAnother(Exception):
-    """The database holds a log that another key signed. It must not be continued by this one."""
 
 
 class Journal:
@@ -131,50 +129,71 @@ def last(directory: Path, tenant: str) -> Checkpoint | None:
     return max(found, key=lambda checkpoint: checkpoint.size)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A kept checkpoint that the database does not hold."""
+
+    checkpoint: Checkpoint
+    size: int
+    """Where the database's log ends."""
+    is_declared: bool
+    """Whether a LOST entry of the present log says that this checkpoint's history is gone."""
+
+    @property
+    def set_back(self) -> LogSetBack:
+        """What is wrong, and what to do about it."""
+        tenant, kept = self.checkpoint.tenant, self.checkpoint.size
+        if self.size < kept or self.is_declared:
+            return LogSetBack(
+                f"log of `{tenant}`: the database ends at entry {self.size}, its checkpoint file at {kept}: it was set"
+                " back; restore the newer database, or accept the loss, on record: `python -m gateway accept-database`"
+            )
+        return LogSetBack(
+            f"log of `{tenant}`: at entry {kept} the database has another root than its checkpoint file: it was"
+            " rewritten, or is another database; restore the right one, or move the file away to accept it"
+        )
+
+
 def compare(connection: Connection, directory: Path) -> None:
     """
     Check that the database holds the log of every checkpoint file in the directory.
 
-    The checkpoint itself is looked up, so a log that was cut and has grown again past the old size is found as well.
-    Signatures are not checked here: a file that was tampered with can only refuse, never admit.
-
     Raises `LogSetBack`, whose message names the tenant and the sizes.
     """
-    for path in sorted(directory.glob("*.jsonl*")):
-        tenant = path.name.split(".")[0]
-        kept = last(directory, tenant) if _TENANT.fullmatch(tenant) else None
+    for kept in differing(connection, directory):
+        raise kept.set_back
+
+
+def differing(connection: Connection, directory: Path) -> list[Kept]:
+    """
+    The newest kept checkpoint of each chain whose history the database does not hold.
+
+    The checkpoint itself is looked up, so a log that was cut and has grown again past the old size is found as well.
+    Signatures are not checked here: a file that was tampered with can only refuse, never admit.
+    """
+    found = []
+    for tenant in tenants(directory):
+        kept = last(directory, tenant)
         if kept is None:
             continue
         size, root = _stored(connection, tenant, kept.size)
-        if size < kept.size:
-            raise LogSetBack(
-                f"log of `{tenant}`: the database ends at entry {size}, its checkpoint file at {kept.size}: it was set"
-                " back; restore the newer database, or move the file away to accept the loss"
-            )
         if root != kept.root:
-            raise LogSetBack(
-                f"log of `{tenant}`: at entry {kept.size} the database has another root than its checkpoint file: it"
-                " was rewritten, or is another database; restore the right one, or move the file away to accept it"
-            )
+            found.append(Kept(checkpoint=kept, size=size, is_declared=_is_declared(connection, kept)))
+    return found
 
 
-def require_signer(connection: Connection, tenant: str, key_id: str, *, is_new: bool) -> None:
-    """
-    Check that the tenant's log, if there is one, was last signed by this key.
+def tenants(directory: Path) -> list[str]:
+    """The chains that the directory has files of."""
+    names = {path.name.split(".")[0] for path in directory.glob("*.jsonl*")}
+    return sorted(name for name in names if _TENANT.fullmatch(name))
 
-    Two keys on one chain would leave a log that verifies with neither. Raises `LogOfAnother`, which says what to do.
-    """
-    with connections.transaction(connection, [tenant]) as cursor:
-        found = cursor.execute(
-            "select key_id from lockgate.checkpoints where tenant = %s order by size desc limit 1", (tenant,)
-        ).fetchone()
-    if found is None or found[0] == key_id:
-        return
-    ours = "`keys/log.key` is missing" if is_new else f"`keys/log.key` is `{key_id}`"
-    raise LogOfAnother(
-        f"{ours}, but the database holds a log that `{found[0]}` signed: put that key back from its backup, or start"
-        " with an empty database"
-    )
+
+def set_aside(directory: Path, lost: Checkpoint) -> None:
+    """Keep the files of a history that is declared lost under another name, and begin anew."""
+    for path in (_path(directory, lost.tenant), _path(directory, lost.tenant).with_suffix(".jsonl.1")):
+        if path.exists():
+            path.rename(path.with_name(f"{path.name}.lost-{lost.size}"))
+    _flush_directory(directory)
 
 
 def _stored(connection: Connection, tenant: str, size: int) -> tuple[int, bytes | None]:
@@ -184,6 +203,17 @@ def _stored(connection: Connection, tenant: str, size: int) -> tuple[int, bytes 
             "select root from lockgate.checkpoints where tenant = %s and size = %s", (tenant, size)
         ).fetchone()
     return (0 if head is None else head[0]), (None if row is None else bytes(row[0]))
+
+
+def _is_declared(connection: Connection, kept: Checkpoint) -> bool:
+    """Entries have no index by kind: this reads the whole log, and only where something is wrong already."""
+    with connections.transaction(connection, [kept.tenant]) as cursor:
+        cursor.execute("set local statement_timeout = '60s'")
+        declared = cursor.execute(
+            "select body from lockgate.entries where tenant = %s and kind = %s and seq <= %s",
+            (kept.tenant, losses.KIND, kept.size),
+        ).fetchall()
+    return any(json.loads(body)["lost"]["size"] >= kept.size for (body,) in declared)
 
 
 def _path(directory: Path, tenant: str) -> Path:

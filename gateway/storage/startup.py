@@ -16,15 +16,15 @@ import psycopg
 from gateway.storage import connections
 from gateway.storage.connections import Connection, DatabaseUnavailable
 
-REVISION = "0005"
+REVISION = "0006"
 """The schema that this release needs. An older one is refused, a newer one is not."""
 
 SERVER_VERSION_MIN = 170000
 
-EVIDENCE = ("entries", "checkpoints", "approvals", "approval_uses", "activations", "certificates")
+EVIDENCE = ("entries", "checkpoints", "approvals", "approval_uses", "activations", "certificates", "log_keys")
 
 MOVING: Mapping[str, tuple[str, ...]] = {
-    "heads": ("size", "hash", "frontier"),
+    "heads": ("size", "hash", "frontier", "signer", "at_ms"),
     "payloads": ("salt", "body"),
     "calls": (
         *("request", "correlation", "state", "fence", "lease_until", "intent_seq", "outcome_seq", "parked_seq"),

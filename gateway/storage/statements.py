@@ -17,17 +17,22 @@ from gateway.storage.rows import CALL_COLUMNS
 
 BEGIN = b"begin"
 COMMIT = b"commit"
+NOW = b"select floor(extract(epoch from clock_timestamp()) * 1000)::bigint"
 
 TENANTS = b"select set_config('app.tenants', $1::text[]::text, false)"
 """For the session, since a connection of ours sets it before everything it does."""
 
 ADD_HEADS = b"""
-insert into lockgate.heads (tenant, size, hash, frontier)
-select u.tenant, 0, $2::bytea, $3::bytea from unnest($1::text[]) as u(tenant) on conflict (tenant) do nothing
+with newest as materialized (select signer from lockgate.heads where tenant = $5::text for share)
+insert into lockgate.heads (tenant, size, hash, frontier, signer)
+select u.tenant, 0, $2::bytea, $3::bytea, coalesce((select signer from newest), $4::text)
+from unnest($1::text[]) as u(tenant) on conflict (tenant) do nothing
 """
+# The lock waits for an exchange of the log's key that is under way: no chain begins with a key that has had its turn.
 
 LOCK_HEADS = b"""
-select tenant, size, hash, frontier from lockgate.heads where tenant = any($1::text[]) order by tenant for update
+select tenant, size, hash, frontier, signer, at_ms
+from lockgate.heads where tenant = any($1::text[]) order by tenant for update
 """
 
 # INVARIANT: everything below is read after LOCK_HEADS has returned, as a new statement. After a wait PostgreSQL reads
@@ -157,11 +162,12 @@ checkpoints_new as (
   select unnest({12}::text[]), unnest({13}::bigint[]), unnest({14}::bigint[]), unnest({15}::bytea[]),
     unnest({16}::text[]), unnest({17}::text[])),
 heads_moved as (
-  update lockgate.heads h set size = u.size, hash = u.hash, frontier = u.frontier
+  update lockgate.heads h set size = u.size, hash = u.hash, frontier = u.frontier, signer = u.signer, at_ms = u.at_ms
   from (select unnest({12}::text[]) as tenant, unnest({18}::bigint[]) as was, unnest({13}::bigint[]) as size,
-    unnest({19}::bytea[]) as hash, unnest({20}::bytea[]) as frontier) u
+    unnest({19}::bytea[]) as hash, unnest({20}::bytea[]) as frontier, unnest({21}::text[]) as signer,
+    unnest({14}::bigint[]) as at_ms) u
   where h.tenant = u.tenant and h.size = u.was returning 1)""",
-        21,
+        22,
         "heads_moved",
     ),
     Part.CALLS_NEW: _Text(

@@ -14,14 +14,13 @@ what fails for one act's sake is tried act by act.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, assert_never
+from typing import Protocol, assert_never
 
 import psycopg
 from psycopg.pq.abc import PGresult
 
-from gateway import encoding
 from gateway.ledger import (
     Act,
     ActRefused,
@@ -29,7 +28,6 @@ from gateway.ledger import (
     Append,
     Approve,
     Close,
-    Draft,
     Intend,
     LedgerUnavailable,
     Park,
@@ -39,12 +37,12 @@ from gateway.ledger import (
 from gateway.storage import packed, reading, statements, writing
 from gateway.storage.batch import Batch, BatchBroken, Due, Finished, decide, is_governance
 from gateway.storage.connections import DatabaseUnavailable
+from gateway.storage.continuity import Continuity, SetBack
 from gateway.storage.link import Connect, ConnectionLost, Link, rows
-from gateway.storage.writing import Sealing
+from gateway.storage.sealing import Pen, Sealing, Standing, seal
+from gateway.storage.signers import SignerMissing
 from proofs import chain, tree
 from proofs.checkpoints import Checkpoint
-from proofs.commitments import SALT_BYTES, commit
-from proofs.keys import PrivateKey
 
 SYSTEM = "system"
 """The tenant whose chain holds what belongs to no tenant, and whose switch stops everything."""
@@ -55,7 +53,7 @@ _PAUSE_SECONDS = 0.05
 _READ_BACK_SECONDS = 1.2
 """Long enough for a database that restarts, short enough to say `unknown` before the asker gives up."""
 
-_IN_THE_WAY = (
+IN_THE_WAY = (
     psycopg.errors.LockNotAvailable,
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
@@ -91,16 +89,6 @@ class Written:
     checkpoints: tuple[Checkpoint, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pen:
-    """What makes an entry: the environment, the log's key, randomness for salts, and an encoder."""
-
-    environment: str
-    signer: PrivateKey
-    random_bytes: Callable[[int], bytes]
-    encode: Callable[[Any], bytes] = encoding.encode
-
-
 class Gate(Protocol):
     """Asked about acts, by their positions, where a refusal must not cross a commit."""
 
@@ -128,6 +116,7 @@ class Writer:
         self._connect = connect
         self._pen = pen
         self._link: Link | None = None
+        self._continuity = Continuity()
 
     def write(self, acts: Sequence[Act], gate: Gate) -> Written:
         """
@@ -135,7 +124,9 @@ class Writer:
 
         Raises `Withdrawn` when the gate said no, `LedgerUnavailable` for the batch as a whole.
         """
-        return self._write(acts, range(len(acts)), gate)
+        written = self._write(acts, range(len(acts)), gate)
+        self._continuity.note(written.checkpoints)
+        return written
 
     def close(self) -> None:
         """End the session. The next batch would open another."""
@@ -163,13 +154,16 @@ class Writer:
                 # A standby, or a primary that was set aside: another session may reach one that takes writes.
                 self.close()
                 raise LedgerUnavailable("ledger: the database may only be read", is_known=True) from error
-            except (BatchBroken, ConnectionLost, RowsMoved, *_IN_THE_WAY) as error:
+            except SetBack as error:
+                self.close()
+                raise LedgerUnavailable("ledger: the database was set back", is_known=True) from error
+            except (BatchBroken, ConnectionLost, RowsMoved, *IN_THE_WAY) as error:
                 self._give_up()
                 cause = error
             except Withdrawn:
                 self._give_up()
                 raise
-            except (psycopg.Error, ValueError, TypeError, LookupError, AssertionError) as error:
+            except (SignerMissing, psycopg.Error, ValueError, TypeError, LookupError, AssertionError) as error:
                 self._give_up()
                 return self._one_by_one(acts, positions, gate, error)
         raise LedgerUnavailable("ledger: the batch could not be written", is_known=True) from cause
@@ -204,16 +198,18 @@ class Writer:
             *questions.statements,
             admitting=admitted,
         )
-        heads = _heads(locked)
-        if len(heads) < len(tenants):
-            _open_chains(link, [tenant for tenant in tenants if tenant not in heads])
+        standing = standings(locked)
+        self._continuity.require_heads(standing)
+        if len(standing) < len(tenants):
+            _open_chains(link, [tenant for tenant in tenants if tenant not in standing], self._pen)
             raise RowsMoved
+        heads = {tenant: each.head for tenant, each in standing.items()}
         batch = decide(questions.snapshot(answers, heads), acts, lambda act, seq: _run(link, act, seq))  # (3)
         if not batch.drafts:
             link.rollback()
             return Written(_answers(batch, {}), ())
         sealings = {  # (4)
-            tenant: _seal(self._pen, heads[tenant], drafts, batch.snapshot.now_ms)
+            tenant: seal(self._pen, standing[tenant], drafts, batch.snapshot.now_ms)
             for tenant, drafts in batch.drafts.items()
         }
         written = Written(_answers(batch, sealings), tuple(one.sealed.checkpoint for one in sealings.values()))
@@ -231,7 +227,13 @@ class Writer:
     def _open(self) -> Link:
         if self._link is None or self._link.is_lost:
             self.close()
-            self._link = Link(self._connect())
+            connection = self._connect()
+            try:
+                self._continuity.require_stored(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._link = Link(connection)
         return self._link
 
     def _give_up(self) -> None:
@@ -251,13 +253,15 @@ class Writer:
         while True:
             try:
                 link = self._open()
-                _, _, entry = link.run(
+                _, _, entry, _ = link.run(
                     (statements.BEGIN, ()),
                     (statements.LOCK_HEADS, [packed.texts([lost.tenant])]),
                     (statements.READ_ENTRY, [lost.tenant.encode(), packed.long_bytes(lost.entry.seq)]),
+                    # What is seen here may still wait for the standby; the lock on the head is written behind it, so
+                    # this commit waits for both.
+                    (statements.COMMIT, ()),
                     admitting=[lost.tenant],
                 )
-                link.rollback()
                 return [[lost.entry.body]] == rows(entry)
             except (DatabaseUnavailable, psycopg.Error) as error:
                 self.close()
@@ -266,20 +270,27 @@ class Writer:
                 time.sleep(_PAUSE_SECONDS)
 
 
-def _heads(locked: PGresult) -> dict[str, chain.Head]:
+def standings(locked: PGresult) -> dict[str, Standing]:
+    """The rows of `LOCK_HEADS`, by tenant."""
     return {
-        tenant.decode(): chain.Head(
-            tenant=tenant.decode(), size=packed.long(size), hash=last, frontier=tree.Frontier.from_bytes(frontier)
+        tenant.decode(): Standing(
+            head=chain.Head(
+                tenant=tenant.decode(), size=packed.long(size), hash=last, frontier=tree.Frontier.from_bytes(frontier)
+            ),
+            signer=signer.decode() if signer is not None else None,
+            at_ms=packed.long(at_ms) if at_ms is not None else 0,
         )
-        for tenant, size, last, frontier in rows(locked)
+        for tenant, size, last, frontier, signer, at_ms in rows(locked)
     }
 
 
-def _open_chains(link: Link, tenants: Sequence[str]) -> None:
+def _open_chains(link: Link, tenants: Sequence[str], pen: Pen) -> None:
     """A tenant's first entry. Its head must be committed before it can be locked; then everything is read again."""
     link.rollback()
     fresh = chain.Head(tenant=tenants[0])
-    link.run((statements.ADD_HEADS, [packed.texts(tenants), fresh.hash, fresh.frontier.to_bytes()]), admitting=tenants)
+    signer = pen.signers.current.key_id.encode()
+    parameters = [packed.texts(tenants), fresh.hash, fresh.frontier.to_bytes(), signer, SYSTEM.encode()]
+    link.run((statements.ADD_HEADS, parameters), admitting=sorted({*tenants, SYSTEM}))
 
 
 def _run(link: Link, act: Settle, seq: int) -> Finished:
@@ -301,22 +312,6 @@ def _run(link: Link, act: Settle, seq: int) -> Finished:
         raise
     link.command(b"release savepoint act")
     return finished
-
-
-def _seal(pen: Pen, head: chain.Head, drafts: Sequence[Draft], at_ms: int) -> Sealing:
-    salts: list[bytes | None] = []
-    payloads: list[bytes | None] = []
-    members: list[Mapping[str, Any]] = []
-    for draft in drafts:
-        salt = body = commitment = None
-        if draft.payload is not None:
-            salt, body = pen.random_bytes(SALT_BYTES), pen.encode(draft.payload)
-            commitment = commit("payload", salt, body)
-        salts.append(salt)
-        payloads.append(body)
-        members.append({**draft.members, "tenant": draft.tenant, "kind": draft.kind, "payload": commitment})
-    sealed = chain.seal(head, members, environment=pen.environment, at_ms=at_ms, signer=pen.signer, encode=pen.encode)
-    return Sealing(before=head, drafts=drafts, salts=salts, payloads=payloads, sealed=sealed)
 
 
 def _answers(batch: Batch, sealings: Mapping[str, Sealing]) -> list[Answer | Exception]:

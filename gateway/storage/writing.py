@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.ledger import ApprovalRow, Draft
+from gateway.ledger import ApprovalRow
 from gateway.storage import packed, statements
 from gateway.storage.batch import Batch
 from gateway.storage.link import Statement
+from gateway.storage.sealing import Sealing
 from gateway.storage.snapshot import Row
 from gateway.storage.statements import Part
-from proofs import chain
-
-
-@dataclass(slots=True, kw_only=True)
-class Sealing:
-    """One tenant's share of a batch: its drafts, their payloads beside the log, and what the chain made of them."""
-
-    before: chain.Head
-    drafts: Sequence[Draft]
-    salts: list[bytes | None]
-    payloads: list[bytes | None]
-    sealed: chain.Sealed
 
 
 @dataclass(slots=True)
@@ -61,6 +50,13 @@ def written(batch: Batch, sealings: Mapping[str, Sealing]) -> list[Statement]:
         )
     approvals = [_approval(approval, seq) for approval, seq in batch.approvals]
     return [(statements.write(tuple(whole.parts)), [*whole.parameters, *whole.counts]), *approvals]
+
+
+def entries_alone(sealings: Sequence[Sealing]) -> Statement:
+    """The statement that writes entries which change nothing else."""
+    whole = _Parts([], [], [])
+    _log(whole, sealings)
+    return statements.write(tuple(whole.parts)), [*whole.parameters, *whole.counts]
 
 
 def _approval(approval: ApprovalRow, seq: int) -> Statement:
@@ -108,6 +104,7 @@ def _log(whole: _Parts, sealings: Sequence[Sealing]) -> None:
         packed.longs([one.before.size for one in sealings]),
         packed.blobs([one.sealed.head.hash for one in sealings]),
         packed.blobs([one.sealed.head.frontier.to_bytes() for one in sealings]),
+        packed.texts([one.signer for one in sealings]),
     )
 
 

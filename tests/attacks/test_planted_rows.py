@@ -14,7 +14,7 @@ import pytest
 
 from deploy.demo.client import Client
 from deploy.demo.world import GatewayFailed, World
-from gateway.app import DATABASE
+from gateway.opening import DATABASE
 from gateway.restoring import WATCH_SECONDS
 from gateway.storage.connections import connect, transaction
 from policies import bundles

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.demo.client import Answer
-from gateway.app import DATABASE
+from gateway.opening import DATABASE
 from tests.world import acts
 from tests.world.ground import Ground, wait_for
 

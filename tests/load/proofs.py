@@ -65,7 +65,7 @@ class Bench:
         self._publishing = Publishing(
             prover=Prover(),
             counters=CounterProver(),
-            signer=self._key,
+            signer=lambda: self._key,
             bundle_keys=self.keys,
             environment="dev",
             clock=_Clock(),

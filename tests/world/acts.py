@@ -30,8 +30,10 @@ from gateway.ledger import (
 from gateway.storage.books import Books
 from gateway.storage.connections import Connection, connect, transaction
 from gateway.storage.lookups import Lookups
+from gateway.storage.sealing import Pen
 from gateway.storage.sequencer import Sequencer
-from gateway.storage.writer import Pen, Writer
+from gateway.storage.signers import Signers
+from gateway.storage.writer import Writer
 from proofs import checkpoints, export, verify
 from proofs.checkpoints import Checkpoint
 from proofs.keys import KeyRing, PrivateKey, TrustedKey
@@ -46,7 +48,7 @@ FAR_MS = 4_000_000_000_000
 
 def pen() -> Pen:
     """What signs the log of a test."""
-    return Pen(environment="dev", signer=SIGNER, random_bytes=os.urandom)
+    return Pen(environment="dev", signers=Signers(SIGNER), random_bytes=os.urandom)
 
 
 def writing(url: str) -> Callable[[], Connection]:

@@ -23,7 +23,7 @@ from typing import Any
 from deploy.demo.cast import TENANTS
 from deploy.demo.client import Client
 from deploy.demo.world import ROOT, World
-from gateway.app import DATABASE
+from gateway.opening import DATABASE
 from gateway.storage.connections import connect, transaction
 from tool_registry.contracts import Effect, Family
 from tool_registry.registry import load_catalogue

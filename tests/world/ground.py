@@ -75,12 +75,7 @@ class Ground:
 
     def finally_answered(self, again: Callable[[Client], Answer]) -> Answer:
         """Present the same call until its state is final: what a careful client does after any fault."""
-        client, until = self.client(), time.monotonic() + RECOVERY_SECONDS_MAX
-        answer = again(client)
-        while answer.status in (409, 503, 504) and time.monotonic() < until:
-            time.sleep(0.1)
-            answer = again(client)
-        return answer
+        return insist(self.client(), again)
 
     def last_words(self, lines: int = 5) -> str:
         """The end of the gateways' log, for the message of a test that fails."""
@@ -102,6 +97,16 @@ def ground(*, loopback_origins: tuple[str, ...] = ()) -> Iterator[Ground]:
             yield Ground(world, Oracle(world))
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def insist(client: Client, again: Callable[[Client], Answer]) -> Answer:
+    """The answer to the same call presented until its state is final, or the last one when that takes too long."""
+    until = time.monotonic() + RECOVERY_SECONDS_MAX
+    answer = again(client)
+    while answer.status in (409, 503, 504) and time.monotonic() < until:
+        time.sleep(0.1)
+        answer = again(client)
+    return answer
 
 
 def wait_for(is_so: Callable[[], bool], otherwise: str, seconds: float = RECOVERY_SECONDS_MAX) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,8 +16,15 @@ COMMIT = b"\x00lockgate_commit\x00"
 """The writer's COMMIT being bound, behind what it commits."""
 
 
+@dataclass(slots=True)
+class _Cut:
+    landed: bool
+    passing: int
+    then: Callable[[], None]
+
+
 class Proxy:
-    """Forwards bytes; each time `cut_next` was called, the next COMMIT breaks its connection."""
+    """Forwards bytes; each time `cut_next` was called, one of the next COMMITs breaks its connection."""
 
     def __init__(self, url: str, directory: Path) -> None:
         parameters = conninfo_to_dict(url)
@@ -24,14 +32,17 @@ class Proxy:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(directory / ".s.PGSQL.5432"))
         self._listener.listen()
-        self._cuts: list[bool] = []
+        self._cuts: list[_Cut] = []
         self.is_refusing = False
         self.url = make_conninfo("", **{**parameters, "host": str(directory), "port": "5432"})
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut_next(self, *, landed: bool) -> None:
-        """Break the connection at the next COMMIT: after it took effect, or before it reached the server."""
-        self._cuts.append(landed)
+    def cut_next(self, *, landed: bool, passing: int = 0, then: Callable[[], None] = lambda: None) -> None:
+        """
+        Break the connection at the next COMMIT, or after some more have passed: so that it takes effect, or before it
+        reaches the server. `then` runs when it was sent and nobody has heard an answer.
+        """
+        self._cuts.append(_Cut(landed, passing, then))
 
     @property
     def is_armed(self) -> bool:
@@ -59,15 +70,27 @@ class Proxy:
             while data := client.recv(65536):
                 is_commit = COMMIT in end + data  # libpq sends by the page, wherever a name happens to end.
                 end = b"" if is_commit else data[-len(COMMIT) :]
-                if is_commit and self._cuts:
-                    if self._cuts.pop(0):
-                        # The client is gone first: whatever the server answers, nobody hears it.
-                        client.shutdown(socket.SHUT_RDWR)
-                        server.sendall(data)
-                        continue
+                cut = self._due() if is_commit else None
+                if cut is not None and cut.landed:
+                    # The client is gone first: whatever the server answers, nobody hears it.
+                    client.shutdown(socket.SHUT_RDWR)
+                    server.sendall(data)
+                    cut.then()
+                    continue
+                if cut is not None:
+                    cut.then()
                     break
                 server.sendall(data)
         _close(client, server)
+
+    def _due(self) -> _Cut | None:
+        """The cut that is to happen at this COMMIT."""
+        if not self._cuts:
+            return None
+        if self._cuts[0].passing:
+            self._cuts[0].passing -= 1
+            return None
+        return self._cuts.pop(0)
 
     def _back(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):

@@ -22,6 +22,8 @@ class Tool:
     """Each effect id, and how often it took place. This tool knows no idempotency."""
     fences: dict[str, int] = field(default_factory=dict)
     """The highest fence that each effect id was ever named with, by a status query too."""
+    read: Counter[str] = field(default_factory=Counter)
+    """Each effect id, and how often a request that names it has arrived."""
     is_silent: bool = False
     """Acts and then says nothing, until told otherwise."""
     holds_back_seconds: float = 0
@@ -36,6 +38,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Act, unless the fence says no."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         effect, fence = self.headers["Idempotency-Key"], int(self.headers["Lockgate-Fence"])
+        self.tool.read[effect] += 1
         time.sleep(self.tool.holds_back_seconds)
         if fence < self.tool.fences.get(effect, 0):
             self._answer({"refused": True, "reason": "fence_stale"}, 409)

@@ -57,7 +57,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that are switched on, by tool, `facts/{group}`, `views/{tool}`, or `*` for every operation."""
+    """What is switched on: by tool, `facts/{group}`, `views/{tool}` or `operations/status`; `*` is every operation."""
 
     def __init__(self) -> None:
         self._faults: dict[str, Fault] = {}

@@ -78,14 +78,18 @@ class _Routes:
         return await faults.after(fault, _refusal(answer.reason, answer.status))
 
     async def find(self, request: Request) -> Response:
+        fault = self._switches.take("operations/status")
+        await faults.before(fault)
         found = await self._effects.find(
             request.path_params["effect_id"], tenant=requests.tenant_of(request), fence=requests.fence_of(request)
         )
         if isinstance(found, Applied):
-            return _json(f'{{"result":{found.result},"state":"applied"}}')
-        if isinstance(found, Refused):
-            return _json(text({"state": "refused", "reason": found.reason}))
-        return _json(text({"state": "not_applied"}))
+            answer = _json(f'{{"result":{found.result},"state":"applied"}}')
+        elif isinstance(found, Refused):
+            answer = _json(text({"state": "refused", "reason": found.reason}))
+        else:
+            answer = _json(text({"state": "not_applied"}))
+        return await faults.after(fault, answer)
 
     async def facts(self, request: Request) -> Response:
         group, path = request.path_params["group"], request.path_params["path"].split("/")

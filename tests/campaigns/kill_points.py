@@ -1,0 +1,92 @@
+"""P1 at every boundary: kill -9 before and after each stage, and around COMMIT, and connections cut around COMMIT.
+
+A part visits every kill point a few times on one ground (`tests/faults/kill_points`). Then a gateway that lives on
+loses its connection to the database around the COMMIT of intend and of settle: it reads back what became of it, and its
+client gets the true answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from deploy.demo.client import Answer, Client
+from gateway.app import DATABASE
+from tests.campaigns.tallies import Part, Tally
+from tests.faults.kill_points import COMMIT_POINTS, POINTS, STAGE_POINTS, Kill, expected, round_of
+from tests.world import proxy
+from tests.world.ground import Ground, ground
+
+PARTS = 7
+ROUNDS = 3
+"""3 rounds in each of 7 parts: 504 kills at the boundaries of stages, and 84 around COMMIT."""
+CUTS = 8
+"""Of each of the four kinds, in each part: 56 in all."""
+SHORT = ("intend:after", "execute:after", "settle:landed")
+
+
+def run(part: Part) -> Iterable[Tally]:
+    """One part on a world of its own."""
+    chance, points = part.chance(), list(SHORT if part.is_short else POINTS)
+    with ground() as broken:
+        kills = []
+        for number in range(part.size(ROUNDS, 1)):
+            chance.shuffle(points)
+            kills += round_of(broken, points)
+            part.tell(f"round {number + 1}: {len(kills)} kills")
+        cut = list(_cuts(broken, part.size(CUTS, 1)))
+        found = broken.reconcile()
+    for tried, chosen in (
+        ("kill -9 before and after each of the twelve stages", STAGE_POINTS),
+        ("kill -9 with the COMMIT of intend or settle under way", COMMIT_POINTS),
+    ):
+        these = [kill for kill in kills if kill.point in chosen]
+        left = Counter(f"left_{kill.recovered}" for kill in these)
+        failures = tuple(dict.fromkeys(each for kill in these for each in _failures(kill)))
+        yield Tally(guarantee="P1", tried=tried, times=len(these), failures=failures, figures=left)
+    failures = (*(f"{how}: {told}" for how, told in cut if told != (200, "executed", 1)), *found.wrong)
+    yield Tally(
+        guarantee="P1",
+        tried="connection cut with the COMMIT of intend or settle under way",
+        times=len(cut),
+        failures=failures,
+    )
+
+
+def _failures(kill: Kill) -> Iterator[str]:
+    if not kill.died:
+        yield f"{kill.point}: the gateway lives"
+    if (kill.final, kill.effects) != (200, 1):
+        yield f"{kill.point}: the key ended with {kill.final} and {kill.effects} effects"
+    if kill.recovered != expected(kill.point):
+        yield f"{kill.point}: left {kill.recovered}, expected {expected(kill.point)}"
+    yield from kill.wrong
+
+
+def _cuts(broken: Ground, count: int) -> Iterator[tuple[str, tuple[int, str, int]]]:
+    """How each cut went: the last answer to its key, and the number of its effects."""
+    urls = broken.world.cluster.urls(DATABASE)
+    with proxy.before(urls.app) as through:
+        gateway = broken.restart(settings={"LOCKGATE_DATABASE_URL": through.url, "LOCKGATE_AUDITOR_URL": urls.auditor})
+        client, answers = Client(gateway.url), []
+        for how in COMMIT_POINTS * count:
+            broken.settled()
+            stage, _, end = how.partition(":")
+            through.cut_next(landed=end == "landed", passing=int(stage == "settle"))
+            key = secrets.token_hex(16)
+            _refund(broken, key, client)
+            answers.append((how, broken.finally_answered(partial(_refund, broken, key))))
+        if through.is_armed:
+            raise AssertionError("a cut did not happen")
+        broken.settled()
+    broken.restart()
+    effects = broken.oracle.effects()
+    for how, answer in answers:
+        yield how, (answer.status, str(answer.document.get("status")), effects[str(answer.document.get("call"))])
+
+
+def _refund(broken: Ground, key: str, client: Client) -> Answer:
+    arguments = {"order_id": "ord_1003", "amount_cents": 7}
+    return client.call(broken.person("finance").token, "issue_refund", arguments, reason="damaged_item", key=key)

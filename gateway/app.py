@@ -98,9 +98,11 @@ class Outside:
 
 
 @asynccontextmanager
-async def gateway(settings: Settings, outside: Outside | None = None) -> AsyncIterator[ASGI]:
+async def gateway(
+    settings: Settings, outside: Outside | None = None, *, ending: asyncio.Event | None = None
+) -> AsyncIterator[ASGI]:
     """
-    A running gateway as an ASGI app; leaving the block drains and closes everything.
+    A running gateway as an ASGI app; leaving the block drains and closes everything. Not ready once `ending` is set.
 
     Raises `Misconfigured`, `UnsafeDatabase`, `LogSetBack`, `LogOfAnother`, `DatabaseOfAnother` and `ClusterFailed`:
     each names what to do.
@@ -111,7 +113,7 @@ async def gateway(settings: Settings, outside: Outside | None = None) -> AsyncIt
         await asyncio.to_thread(opening.require_ours, settings, urls)
         keys = await asyncio.to_thread(_Keys.of, settings, urls)
         ledger = await _ledger(settings, urls, keys, outside, stack)
-        yield await _assembled(settings, outside, urls, keys, ledger, stack)
+        yield await _assembled(settings, outside, urls, keys, ledger, ending or asyncio.Event(), stack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,13 @@ async def _ledger(settings: Settings, urls: Urls, keys: _Keys, outside: Outside,
 
 
 async def _assembled(
-    settings: Settings, outside: Outside, urls: Urls, keys: _Keys, ledger: Ledger, stack: AsyncExitStack
+    settings: Settings,
+    outside: Outside,
+    urls: Urls,
+    keys: _Keys,
+    ledger: Ledger,
+    ending: asyncio.Event,
+    stack: AsyncExitStack,
 ) -> ASGI:
     roots = RootKeys.read(settings.root_keys)
     issuers = Issuers(settings.issuers, outside.clock)
@@ -176,6 +184,7 @@ async def _assembled(
         lights=Lights(ledger, outside.clock),
         rates=_rates(settings, urls, outside.clock, stack),
         room=Room(outside.clock, in_all=settings.calls_in_flight_max, per_tenant=settings.tenant_calls_in_flight_max),
+        ending=ending,
     )
     stack.push_async_callback(shared.lights.drain)
     policies, publishing, restoring = await _policies(shared, keys.signers, roots, stack)
@@ -227,6 +236,7 @@ class _Shared:
     lights: Lights
     rates: Rates
     room: Room
+    ending: asyncio.Event
 
     @property
     def clock(self) -> Clock:
@@ -450,6 +460,7 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         lights=shared.lights,
         metrics=shared.metrics,
         room=shared.room,
+        ending=shared.ending,
     )
     return front(door, _app(door, inside, policies))
 

@@ -73,6 +73,12 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    connections_max: int = Field(default=4096, ge=1)
+    """Open connections. For one more, whoever has waited longest without a request is sent away."""
+
+    drain_seconds: float = Field(default=0.5, ge=0)
+    """How long a gateway that was told to end still takes requests, not ready any more."""
+
     body_bytes_max: int = 64 * 1024
     """Largest request body. Larger is refused before parsing."""
 

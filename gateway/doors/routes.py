@@ -6,6 +6,7 @@ whatever its answer is.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ class Inside:
     lights: Lights
     metrics: Metrics
     room: Room
+    ending: asyncio.Event
+    """Set when the gateway was told to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,6 +370,8 @@ class Routes:
         return Reply(status=200, document={"status": "ok"})
 
     async def _readyz(self, request: Request) -> Reply:
+        if self._in.ending.is_set():
+            raise Unavailable("not_ready", "the gateway was told to end")
         if not self._in.policies.is_ready():
             raise Unavailable("not_ready", "no bundle in force that is proved and not expired")
         if not self._in.policies.can_decide():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import threading
 import time
 from functools import partial
@@ -13,6 +14,7 @@ from deploy.demo.client import Answer, Client
 from tests.world.ground import Ground, wait_for
 
 CLIENTS = 8
+EXIT_SECONDS_MAX = 30
 
 
 class Crowd:
@@ -84,3 +86,38 @@ def test_a_gateway_that_is_told_to_end_finishes_what_it_took(field: Ground) -> N
     assert {answer.status for answer in crowd.told.values() if answer is not None} <= {200, 503}
     assert {(answer.status, answer.document["status"]) for answer in finals.values()} == {(200, "executed")}
     assert {effects[answer.call] for answer in (*finals.values(), *told)} == {1}
+
+
+def test_readiness_drops_before_anybody_is_turned_away(field: Ground) -> None:
+    """
+    F19: told to end, a gateway is not ready at once and says so, and goes on answering whoever comes meanwhile; whoever
+    balances load has this time to look elsewhere. Then it ends by itself.
+    """
+    gateway = field.restart(settings={"LOCKGATE_DRAIN_SECONDS": "3"})
+    client, key = Client(gateway.url), secrets.token_hex(16)
+    before = client.get("/readyz")
+
+    gateway.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: client.get("/readyz").status == 503, "still ready", seconds=1)
+    not_ready = client.get("/readyz")
+    answer = refund(field, key, Client(gateway.url))
+    has_ended = gateway.died(EXIT_SECONDS_MAX)
+
+    assert (before.status, not_ready.status, not_ready.reason) == (200, 503, "not_ready")
+    assert "Retry-After" in not_ready.headers or "retry-after" in not_ready.headers
+    assert answer.status == 200
+    assert has_ended
+    assert gateway.process.returncode == 0
+
+
+def test_a_second_signal_does_not_wait_for_the_balance_of_load(field: Ground) -> None:
+    """
+    F19: told twice, it takes nobody new, and still finishes what it took.
+    """
+    gateway = field.restart(settings={"LOCKGATE_DRAIN_SECONDS": "60"})
+
+    gateway.process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    status = gateway.stop()
+
+    assert status == 0

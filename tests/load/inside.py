@@ -7,6 +7,7 @@ left is a gateway that records intents alone, to see what the second durable rec
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -16,8 +17,7 @@ from typing import Any
 import orjson
 import uvloop
 
-from gateway import __main__ as process
-from gateway import app
+from gateway import app, serving
 from gateway.admission import Call
 from gateway.app import Outside
 from gateway.clock import SystemClock
@@ -84,9 +84,9 @@ class OnePhase(Books):
         return answer
 
 
-def _inside(settings: Settings) -> AbstractAsyncContextManager[ASGI]:
+def _inside(settings: Settings, *, ending: asyncio.Event) -> AbstractAsyncContextManager[ASGI]:
     outside = Outside(tools={TOOL: refund}, facts={"order": order}, catalogue=catalogue())
-    return app.gateway(settings, outside)
+    return app.gateway(settings, outside, ending=ending)
 
 
 def main() -> int:
@@ -95,8 +95,8 @@ def main() -> int:
     configure(settings.log_level)
     if "--one-phase" in sys.argv:
         vars(app)["Books"] = OnePhase
-    vars(process)["gateway"] = _inside  # The same server, set up by the same lines.
-    uvloop.run(process.serve(settings))
+    vars(serving)["gateway"] = _inside  # The same server, set up by the same lines.
+    uvloop.run(serving.serve(settings))
     return 0
 
 

@@ -1,4 +1,7 @@
-"""A folder of rules becomes a signed bundle: Cedar, invariants, Rego, its data, and the cases (as `policies/base`)."""
+"""A folder of rules becomes a signed bundle: Cedar, invariants, Rego, its data, cases, and autonomy rules if any.
+
+`policies/base` is laid out so.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from proofs.keys import PrivateKey
 
 TEXTS = {"policies": "policies.cedar", "invariants": "invariants.cedar", "rego": "deny.rego"}
 DOCUMENTS = {"data": "data.json", "cases": "cases.json"}
+OPTIONAL = {"autonomy": "autonomy.json"}
 _WHOLE = f"the folder holds {', '.join((*TEXTS.values(), *DOCUMENTS.values()))}"
 FILE_BYTES_MAX = 4 * 1024 * 1024  # What a bundle may have, and room for signatures and white space.
 
@@ -28,6 +32,7 @@ def compose(folder: Path, *, tenant: str, environment: str, revision: int, days:
     """
     members: dict[str, Any] = {name: _text(folder / file) for name, file in TEXTS.items()}
     members |= {name: _document(folder / file) for name, file in DOCUMENTS.items()}
+    members |= {name: _document(folder / file) for name, file in OPTIONAL.items() if (folder / file).exists()}
     try:
         start = now.astimezone(UTC).replace(microsecond=0)
         manifest = Manifest(

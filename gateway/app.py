@@ -17,7 +17,7 @@ from uuid import UUID
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
-from gateway import documents, opening
+from gateway import autonomy, documents, opening
 from gateway.activation import SYSTEM, Active, Policies
 from gateway.answers import Answers
 from gateway.approving import Approving
@@ -395,7 +395,7 @@ def _pipeline(
             refusals=shared.refusals,
             parking=hands.parking,
             replays=Replays(shared.records, shared.answers),
-            execution=Execution(hands.connect, clock, lease_grace_ms=settings.lease_grace_ms),
+            execution=Execution(hands.connect, ledger, clock, lease_grace_ms=settings.lease_grace_ms),
             settlement=hands.settlement,
             governance=Governance(policies, restoring.reload, clock),
             confirming=confirming,
@@ -426,7 +426,9 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         clock=clock,
         environment=shared.environment,
     )
-    door = CallDoor(pipeline, shared.lights, shared.metrics, shared.settings)
+    door = CallDoor(
+        pipeline, shared.lights, shared.metrics, shared.settings, counts=partial(autonomy.at_the_door, policies)
+    )
     inside = Inside(
         settings=shared.settings,
         pipeline=pipeline,

@@ -18,16 +18,19 @@ from gateway.activation import Policies
 from gateway.admission import call_text
 from gateway.answers import Reply, receipt
 from gateway.approvals import approval_text, named_persons
+from gateway.autonomy import counting
 from gateway.clock import Clock
 from gateway.errors import BadRequest, Conflict, Denied, Fault, NotFound, Unavailable
+from gateway.governance import switches
 from gateway.identity import Principal, PrincipalKind
-from gateway.ledger import ApprovalRow, Approve, FullRow, Placed, Stale, State
+from gateway.ledger import ApprovalRow, Approve, FullRow, Killed, Placed, Stale, State
 from gateway.parking import Parking, Rejection
 from gateway.people import People
 from gateway.randomness import Randomness
 from gateway.redaction import Redactor
 from gateway.refusals import Refusals
 from gateway.storage.records import Records
+from policies.autonomy import Event
 from proofs import approvals
 from proofs.approvals import Statement, Verdict
 from proofs.errors import EvidenceError
@@ -89,16 +92,27 @@ class Approving:
             not_after_ms=signed.statement.not_after_ms,
         )
         payload = {"statement": signed.statement.document(), "signature": signed.signature}
+        active = self._policies.active(principal.tenant)
         if verdict is Verdict.REJECT:
-            rejection = Rejection(approval=approval, feedback=signed.statement.reason, payload=payload)
+            rules = counting(active, principal.tenant, row.row.principal, row.row.tool)
+            rejection = Rejection(
+                approval=approval,
+                feedback=signed.statement.reason,
+                payload=payload,
+                strikes=() if rules is None else rules.strikes(Event.REJECTED),
+            )
             ended = await self._parking.close(
                 row, State.REJECTED, by=principal.reference, reason="rejected", rejection=rejection
             )
             return self._given(approval, _require_placed(ended, call_id), State.REJECTED)
         entry = entries.approved(approval, signed.statement.call, payload)
-        answer = await self._refusals.commit(Approve(approval=approval, entry=entry))
+        stopping = switches(principal.tenant, row.row.principal, active.tools[row.row.tool].contract)
+        answer = await self._refusals.commit(Approve(approval=approval, entry=entry, kills=stopping))
         if isinstance(answer, Stale):
             raise _closed(call_id, answer.state)
+        if isinstance(answer, Killed):
+            members = {"call": call_text(call_id)}
+            raise Denied("killed", f"a switch of scope `{answer.scope}` is engaged", members=members)
         if not isinstance(answer, Placed):
             raise Unavailable("ledger_unavailable", "the ledger gave no usable answer")
         return self._given(approval, answer, State.PARKED)

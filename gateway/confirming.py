@@ -14,13 +14,15 @@ import orjson
 
 from gateway.admission import call_text
 from gateway.attempts import Attempt
+from gateway.autonomy import counting
 from gateway.clearance import Clearance
-from gateway.errors import Unavailable
+from gateway.errors import NotFound, Unavailable
 from gateway.execution import Connect
-from gateway.ledger import Append, Draft, Ledger, LedgerUnavailable, Settled, State
+from gateway.ledger import Append, Draft, Ledger, LedgerUnavailable, Settled, State, Strike
 from gateway.logs import log
 from gateway.redaction import Redactor
 from gateway.tools import PreparedTool, referenced
+from policies.autonomy import Event
 from tool_registry.shapes import ContractViolation
 
 RUNNING_MAX = 64  # Confirming is a courtesy: under load it is left out, counted in the log, and never queued.
@@ -63,10 +65,15 @@ class Confirming:
     async def _confirm(self, attempt: Attempt, read: PreparedTool, arguments: Mapping[str, Any]) -> None:
         tenant, contract = attempt.call.principal.tenant, read.contract
         payload: dict[str, Any] | None = None
+        is_contradicted = False
         try:
             found = await self._connect(contract.connector).view(tenant, read, arguments)
             read.result.check(found)
             payload = {"result": self._redactor.record(contract.result, found, tenant=tenant)}
+        except NotFound as error:
+            # The source answers, and knows nothing of what the effect is said to have been done to.
+            is_contradicted = True
+            log().warning("effect_contradicted", call=attempt.text, error=error)
         except (Unavailable, ContractViolation) as error:
             log().warning("confirmation_failed", call=attempt.text, error=error)
         entry = Draft(
@@ -74,11 +81,23 @@ class Confirming:
             kind="UNCONFIRMED" if payload is None else "CONFIRMED",
             call_id=attempt.call_id,
             correlation=attempt.call.correlation,
-            members={"call": call_text(attempt.call_id), "tool": contract.name, "tool_digest": contract.digest},
+            members={
+                "call": call_text(attempt.call_id),
+                "tool": contract.name,
+                "tool_digest": contract.digest,
+                **({"reason": "contradicted"} if is_contradicted else {}),
+            },
             payload=payload,
             subject=attempt.call.tool.subject(attempt.call.arguments),
+            strikes=_strikes(attempt) if is_contradicted else (),
         )
         try:
             await self._ledger.commit(Append(entry=entry))
         except LedgerUnavailable:
             log().warning("light_entry_lost", tenant=tenant, kind=entry.kind)
+
+
+def _strikes(attempt: Attempt) -> tuple[Strike, ...]:
+    principal, tool = attempt.call.principal, attempt.call.tool.contract.name
+    rules = counting(attempt.active, principal.tenant, principal.reference, tool)
+    return () if rules is None else rules.strikes(Event.CONTRADICTED)

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from msgspec.structs import replace
+
+from gateway import autonomy
 from gateway.admission import call_text
 from gateway.approvals import approval_text
 from gateway.attempts import Attempt
 from gateway.clearance import Clearance, Ruling
 from gateway.gathering import Gathered
-from gateway.ledger import ApprovalRow, Draft, State
+from gateway.ledger import ApprovalRow, Draft, State, Strike
 from proofs.certificates import SignedCertificate
 
 _EXECUTING = State.EXECUTING.value
@@ -69,7 +72,11 @@ def refused(
         "reason": reason,
         "state": State.REFUSED.value,
     }
-    return _about(attempt, "REFUSED", members, packet)
+    call = attempt.call
+    strikes = autonomy.denied(
+        attempt.active, call.principal.tenant, call.principal.reference, call.tool.contract.name, reason
+    )
+    return replace(_about(attempt, "REFUSED", members, packet), strikes=strikes)
 
 
 def _about(attempt: Attempt, kind: str, members: Mapping[str, Any], packet: Mapping[str, Any] | None) -> Draft:
@@ -105,14 +112,22 @@ def looked(attempt: Attempt, ruling: Ruling) -> Draft:
     )
 
 
-def note(tenant: str, reason: str, *, principal: str | None = None, call: UUID | None = None, count: int = 1) -> Draft:
+def note(
+    tenant: str,
+    reason: str,
+    *,
+    principal: str | None = None,
+    call: UUID | None = None,
+    count: int = 1,
+    strikes: tuple[Strike, ...] = (),
+) -> Draft:
     """NOTE: attempts that never became a call (401, 429, 400, 409), counted, so that a flood is itself visible."""
     members: dict[str, Any] = {"reason": reason, "count": count}
     if principal:
         members["principal"] = principal
     if call:
         members["call"] = call_text(call)
-    return Draft(tenant=tenant, kind="NOTE", members=members)
+    return Draft(tenant=tenant, kind="NOTE", members=members, strikes=strikes)
 
 
 def feedback(principal: str, tenant: str, call: UUID, payload: Mapping[str, Any]) -> Draft:

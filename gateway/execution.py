@@ -3,6 +3,9 @@
 The dispatch carries the effect id (the call id, the same in each attempt), the fence of its intent and an absolute
 deadline. A pause between the lease check and the first byte can only be closed by the tool: a fenced tool refuses a
 lower fence and a past deadline.
+
+Kill switches were read in the transaction of the intent. A call that waited since then asks for them again just before
+it is sent, so that one that is engaged reaches it within a second also when this process was slow.
 """
 
 from __future__ import annotations
@@ -10,13 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.admission import Call
 from gateway.clearance import Clearance
 from gateway.clock import Clock
 from gateway.connectors import Dispatch, Outcome, ToolConnector
 from gateway.errors import Unavailable
-from gateway.ledger import Intended, State
+from gateway.governance import kill_switches
+from gateway.ledger import Intended, Ledger, LedgerUnavailable, Look, State
 from tool_registry.contracts import Connector
 from tool_registry.shapes import ContractViolation
+
+KILLED = "killed"
+FRESH_SECONDS = 0.4
+"""So long a look at the kill switches holds. It begins when the intent is sent to the ledger, before they are read."""
 
 Connect = Callable[[Connector], ToolConnector]
 
@@ -24,8 +33,9 @@ Connect = Callable[[Connector], ToolConnector]
 class Execution:
     """Dispatches cleared calls."""
 
-    def __init__(self, connect: Connect, clock: Clock, *, lease_grace_ms: int) -> None:
+    def __init__(self, connect: Connect, ledger: Ledger, clock: Clock, *, lease_grace_ms: int) -> None:
         self._connect = connect
+        self._ledger = ledger
         self._clock = clock
         self._lease_grace_ms = lease_grace_ms
 
@@ -37,6 +47,8 @@ class Execution:
         """Cause the effect once. `intended_at` is the monotonic time just before the intent was sent to the ledger."""
         call = clearance.attempt.call
         contract = call.tool.contract
+        if self._clock.monotonic() - intended_at > FRESH_SECONDS and await self._is_stopped(call):
+            return Outcome(state=State.NOT_DONE, reason=KILLED)
         if self._clock.monotonic() - intended_at > self._lease_grace_ms / 1000:
             # The process was paused: the sweeper of another may hold this intent by now. Nothing was sent.
             return Outcome(state=State.NOT_DONE, reason="lease_over")
@@ -51,6 +63,17 @@ class Execution:
             resolved=clearance.gathered.resolved,
         )
         return await self._connect(contract.connector).execute(dispatch)
+
+    async def _is_stopped(self, call: Call) -> bool:
+        """Whether a switch stands against the call now. While nobody can tell, one does: nothing was sent yet."""
+        switches = kill_switches(call)
+        if not switches:
+            return False
+        try:
+            seen = await self._ledger.look(Look(tenant=call.principal.tenant, kills=switches))
+        except LedgerUnavailable:
+            return True
+        return seen.is_stopped
 
     async def view(self, clearance: Clearance) -> Mapping[str, Any]:
         """What a read tool shows. Raises `Unavailable`."""

@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from gateway import autonomy
 from gateway.activation import Active
 from gateway.admission import Call
 from gateway.approvals import ApprovalsCounted, Presented, verify
+from gateway.autonomy import Surge
 from gateway.clock import Clock, parse_rfc3339
 from gateway.errors import Denied
 from gateway.facts import FactReader, Reading
 from gateway.identity import PrincipalKind
-from gateway.ledger import Budget, InFlight, Ledger, Look, Seen
+from gateway.ledger import Budget, InFlight, Ledger, Look, Seen, Strike
 from gateway.tokens import NOTHING, Resolved, Tokens
 from gateway.tools import Expression, PreparedFact, PreparedLimit, PreparedTool
 from invariants.errors import EvaluationError
@@ -30,7 +32,7 @@ from tool_registry.contracts import INTEGER_MAX
 from tool_registry.shapes import ContractViolation
 
 FUTURE_MS_MAX = 5_000  # A source's clock may run ahead of ours by this much; more is no trustworthy time stamp.
-AUTONOMY_NEW = 1  # `tools.md`: new agents start at L1.
+AGENTS_MAX = 16_384  # Agents, and their tools, of which it is remembered when their level was set.
 
 
 class Gathered(Struct, frozen=True, kw_only=True):
@@ -45,6 +47,8 @@ class Gathered(Struct, frozen=True, kw_only=True):
     approvals: ApprovalsCounted
     resolved: Resolved
     """What tokens among the arguments stand for: for the body of the dispatch, and no part of the question."""
+    surges: tuple[Strike, ...] = ()
+    """The call would make a surge: the agent is lowered before it is decided."""
 
 
 class Gather:
@@ -56,6 +60,8 @@ class Gather:
         self._ledger = ledger
         self._clock = clock
         self._environment = environment
+        self._set_at: dict[tuple[str, str, str], int] = {}
+        """By tenant, agent and tool: the entry that last set the level, as of the last look. Surges count since it."""
 
     async def question(self, call: Call, active: Active, presented: Presented | None) -> Gathered:
         """
@@ -68,12 +74,13 @@ class Gather:
         now_ms = self._clock.now_ms()
         facts = await self._read_facts(call, now_ms)
         counters = _counters(call, facts, now_ms)
-        seen = await self._look(call, counters)
+        seen, surges = await self._look(call, counters, active, now_ms)
         approvals = verify(call, presented, seen.approvals, facts=facts, now_ms=now_ms)
         readings = _readings(counters, seen)
         context = self._context(call, facts, readings, seen, now_ms)
         context["risk"] = _long(call.tool.risk, context, "risk")
         budgets, in_flight = _reservations(readings, context)
+        usual, strikes = _usual(call, active, surges, seen, context["autonomy"])
         context["approvals"] = approval_counts(approvals.counts)
         question = Question(
             principal=Entity(type=call.principal.kind.value.capitalize(), id=call.principal.id),
@@ -91,11 +98,12 @@ class Gather:
         return Gathered(
             question=question,
             facts=facts,
-            budgets=budgets,
+            budgets=budgets + usual,
             in_flight=in_flight,
             is_unsettled=any(seen.in_flight),
             approvals=approvals,
             resolved=resolved,
+            surges=strikes,
         )
 
     async def _resolve(self, call: Call, active: Active) -> Resolved:
@@ -115,19 +123,34 @@ class Gather:
             fact.source.name: _trusted(fact, reading, now_ms) for fact, reading in zip(sources, readings, strict=True)
         }
 
-    async def _look(self, call: Call, counters: list[_Counter]) -> Seen:
-        is_agent = call.principal.kind is PrincipalKind.AGENT
+    async def _look(
+        self, call: Call, counters: list[_Counter], active: Active, now_ms: int
+    ) -> tuple[Seen, tuple[Surge, ...]]:
+        """What the ledger knows, in one read: but a second one where the level was set since the last call."""
+        principal, tool = call.principal, call.tool.contract.name
+        is_agent = principal.kind is PrincipalKind.AGENT
         if not (counters or call.approvals or is_agent):
-            return Seen()
-        return await self._ledger.look(
-            Look(
-                tenant=call.principal.tenant,
-                budgets=tuple([each.key for each in counters if each.since_ms is None]),
-                in_flight=tuple([(each.key, each.since_ms) for each in counters if each.since_ms is not None]),
-                approvals=call.approvals,
-                autonomy=(call.principal.id, call.tool.contract.name) if is_agent else None,
+            return Seen(), ()
+        rules = autonomy.counting(active, principal.tenant, principal.reference, tool)
+        agent = (principal.tenant, principal.id, tool)
+        while True:
+            since = self._set_at.get(agent, 0)
+            surges = autonomy.surges(call, rules, since=since, now_ms=now_ms)
+            own = [each.key for each in counters if each.since_ms is None]
+            seen = await self._ledger.look(
+                Look(
+                    tenant=principal.tenant,
+                    budgets=tuple(own + [key for surge in surges for key in (surge.key, surge.before)]),
+                    in_flight=tuple([(each.key, each.since_ms) for each in counters if each.since_ms is not None]),
+                    approvals=call.approvals,
+                    autonomy=agent[1:] if is_agent else None,
+                )
             )
-        )
+            if not surges or seen.autonomy is None or seen.autonomy.since == since:
+                return seen, surges
+            if len(self._set_at) >= AGENTS_MAX:
+                self._set_at.clear()
+            self._set_at[agent] = seen.autonomy.since
 
     def _context(
         self, call: Call, facts: Mapping[str, Reading], readings: list[tuple[_Counter, int]], seen: Seen, now_ms: int
@@ -148,7 +171,7 @@ class Gather:
             "facts": groups,
             "approvals": {},
             "risk": 0,
-            "autonomy": (AUTONOMY_NEW if seen.autonomy is None else seen.autonomy) if is_agent else 0,
+            "autonomy": autonomy.level_of(call.principal, seen.autonomy),
             "registered": is_agent and call.tool.contract.name in call.principal.tools,
             "reason_code": call.reason_code,
             "environment": self._environment,
@@ -249,6 +272,28 @@ def _reservations(
                 )
             )
     return tuple(budgets), tuple(in_flight)
+
+
+def _usual(
+    call: Call, active: Active, surges: tuple[Surge, ...], seen: Seen, level: int
+) -> tuple[tuple[Budget, ...], tuple[Strike, ...]]:
+    """What the call adds to its agent's own usual, or by which rules it goes far beyond it."""
+    if not surges:
+        return (), ()
+    principal, tool = call.principal, call.tool.contract.name
+    rules = autonomy.counting(active, principal.tenant, principal.reference, tool)
+    since = 0 if seen.autonomy is None else seen.autonomy.since
+    read = seen.budgets[len(seen.budgets) - 2 * len(surges) :]
+    budgets, strikes = [], []
+    for place, surge in enumerate(surges):
+        if level <= surge.rule.to:
+            continue  # It could lower nobody any more.
+        budget = surge.budget(read[2 * place], read[2 * place + 1])
+        if budget is not None:
+            budgets.append(budget)
+        elif rules is not None:
+            strikes.append(rules.surge(surge.rule, since))
+    return tuple(budgets), tuple(strikes)
 
 
 def _long(expression: Any, context: Mapping[str, Any], name: str) -> int:

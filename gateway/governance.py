@@ -47,10 +47,6 @@ class Governance:
         self._reload = reload
         self._clock = clock
 
-    def kill_switches(self, call: Call) -> tuple[tuple[str, str, str], ...]:
-        """(tenant, scope, target) of every switch that stops the call."""
-        return switches(call.principal.tenant, call.principal.reference, call.tool.contract)
-
     def act(self, cleared: Clearance) -> Callable[[Any, int], Mapping[str, Any]] | None:
         """What the settle transaction changes for this call; None where the effect is the tool's."""
         contract = cleared.attempt.call.tool.contract
@@ -66,6 +62,11 @@ class Governance:
         """Put a new activation into force in this process, at once."""
         if call.tool.contract.connector.act in _CHANGES_POLICY and settled.state is State.EXECUTED:
             await self._reload(call.principal.tenant)
+
+
+def kill_switches(call: Call) -> tuple[tuple[str, str, str], ...]:
+    """(tenant, scope, target) of every switch that stops the call."""
+    return switches(call.principal.tenant, call.principal.reference, call.tool.contract)
 
 
 def switches(tenant: str, principal: str, contract: Contract) -> tuple[tuple[str, str, str], ...]:

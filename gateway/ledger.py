@@ -32,6 +32,33 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lowered:
+    """What a rule did to an agent's level."""
+
+    former: int
+    level: int
+    events: tuple[int, ...]
+    """The entries counted; empty for a surge, which is counted where calls reserve."""
+
+
+class Strike(Struct, frozen=True, kw_only=True):
+    """One event that an autonomy rule counts against the agent whose own act the entry records."""
+
+    agent: str
+    action: str
+    """What is counted together, and lowered: the tool, or `*`."""
+    rule: str
+    to: int
+    times: int
+    """So many within the window lower. 0: a surge, which was counted already and lowers at once."""
+    window_ms: int = 0
+    since: int = 0
+    """Of a surge: the entry by which the level was set when it was counted. Set anew meanwhile, nothing is lowered."""
+    entry: Callable[[Lowered], Draft]
+    """The LOWERED entry."""
+
+
 class Draft(Struct, frozen=True, kw_only=True):
     """An entry before the sequencer gives it place, time, predecessor and payload commitment."""
 
@@ -46,6 +73,8 @@ class Draft(Struct, frozen=True, kw_only=True):
     """Kept beside the log under a salted commitment; already redacted where labels ask for it."""
     subject: str | None = None
     """Whom an erasure request for the payload would name."""
+    strikes: tuple[Strike, ...] = ()
+    """What the entry counts for; what that lowers is lowered in the same transaction."""
 
 
 class Placed(Struct, frozen=True, kw_only=True):
@@ -142,6 +171,8 @@ class Intend(Struct, frozen=True, kw_only=True):
     """Of the rules that the decision was made under: approvals are not used once newer ones are in force."""
     kills: tuple[tuple[str, str, str], ...] = ()
     """(tenant, scope, target) of every switch that would stop this call."""
+    autonomy: tuple[str, str, int] | None = None
+    """Agent, action and the level that was decided on: it is decided anew on another one. None for people."""
     refusal: Callable[[Exceeded | Used | Void | Killed], Draft] | None = None
     """Writes the refusal entry into the same batch."""
     ends: Close | None = None
@@ -185,6 +216,13 @@ class Close(Struct, frozen=True, kw_only=True):
     """The approver's signed no, kept beside the state it caused."""
 
 
+class Lower(Struct, frozen=True, kw_only=True):
+    """A surge lowers an agent, unless somebody did before. Answers `Moved`: whatever was asked is asked anew."""
+
+    tenant: str
+    strikes: tuple[Strike, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRow:
     """A verified, signed verdict of one person on one call."""
@@ -203,13 +241,15 @@ class ApprovalRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approve:
-    """A signed yes to a parked call. Answers `Placed` or `Stale`."""
+    """A signed yes to a parked call. Answers `Placed`, `Stale` or `Killed`."""
 
     approval: ApprovalRow
     entry: Draft
+    kills: tuple[tuple[str, str, str], ...] = ()
+    """Switches of the call: under one that is engaged nothing is approved (`Killed`)."""
 
 
-Act = Append | Park | Intend | Settle | Close | Approve
+Act = Append | Park | Intend | Settle | Close | Approve | Lower
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,6 +373,8 @@ class Look(Struct, frozen=True, kw_only=True):
     approvals: tuple[UUID, ...] = ()
     autonomy: tuple[str, str] | None = None
     """(agent, action)"""
+    kills: tuple[tuple[str, str, str], ...] = ()
+    """(tenant, scope, target) of switches of this tenant and of `system`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,6 +389,14 @@ class ApprovalFound:
     """Roles that the newest verified token of that person carried."""
 
 
+class Level(Struct, frozen=True, kw_only=True):
+    """How far an agent goes alone with an action."""
+
+    level: int
+    since: int
+    """The entry by which persons last set it; 0 where they never did."""
+
+
 class Seen(Struct, frozen=True, kw_only=True):
     """What a `Look` found."""
 
@@ -354,7 +404,10 @@ class Seen(Struct, frozen=True, kw_only=True):
     budgets: tuple[int, ...] = ()
     in_flight: tuple[int, ...] = ()
     approvals: tuple[ApprovalFound | None, ...] = ()
-    autonomy: int | None = None
+    autonomy: Level | None = None
+    """None: nobody ever set or lowered one."""
+    is_stopped: bool = False
+    """One of the switches is engaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from gateway.encoding import encode
 from gateway.errors import Conflict, Denied, NotFound, RateExceeded, Unavailable
 from gateway.gathering import Gathered
 from gateway.identity import Principal, PrincipalKind
-from gateway.ledger import ApprovalRow, Close, Draft, FullRow, Park, Placed, Stale, State
+from gateway.ledger import ApprovalRow, Close, Draft, FullRow, Park, Placed, Stale, State, Strike
 from gateway.refusals import Refusals
 from gateway.storage.records import Records
 
@@ -37,6 +37,8 @@ class Rejection:
     feedback: str
     """The reason in the approver's words; the requester reads it."""
     payload: Mapping[str, Any]
+    strikes: tuple[Strike, ...] = ()
+    """What it counts for against the requester."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +169,7 @@ def _ending(row: FullRow, state: State, *, by: str, reason: str, rejection: Reje
             call_id=call_id,
             members={**named, "principal": by, "state": state.value, "reason": reason},
             payload=rejection.payload if rejection else None,
+            strikes=rejection.strikes if rejection else (),
         ),
         approval=rejection.approval if rejection else None,
     )

@@ -37,12 +37,12 @@ from gateway.clock import Clock
 from gateway.confirming import Confirming
 from gateway.connectors import Outcome
 from gateway.errors import Denied, NotDone, OutcomeUnknown, Unavailable
-from gateway.execution import Execution
+from gateway.execution import KILLED, Execution
 from gateway.gathering import Gather
-from gateway.governance import Governance
-from gateway.identity import Identity, Principal
+from gateway.governance import Governance, kill_switches
+from gateway.identity import Identity, Principal, PrincipalKind
 from gateway.killpoints import Stages, Walk
-from gateway.ledger import FullRow, Intend, Intended, Ledger, LedgerUnavailable, Look, Moved, Settled, State
+from gateway.ledger import FullRow, Intend, Intended, Ledger, LedgerUnavailable, Look, Lower, Moved, Settled, State
 from gateway.lights import Lights
 from gateway.logs import log
 from gateway.parking import Parking
@@ -128,6 +128,7 @@ class Pipeline:
             document, incoming.envelope(), principal=principal, environment=at.environment, tools=active.tools
         )
         contract = call.tool.contract
+        incoming.tool = contract.name
         await at.rates.take_tool(principal, contract.name, contract.calls_per_minute)
         at.policies.require_in_force(active, contract.name)
         if call.key is None:
@@ -192,7 +193,7 @@ class Pipeline:
             walk.enter("answer")  # (12) Answer.
             reply = await self._answer(cleared, outcome, settled)
             walk.leave()
-        except (OutcomeUnknown, NotDone):
+        except (OutcomeUnknown, NotDone, Denied):
             raise
         except Exception as error:
             log().error("settlement_failed", call=attempt.text, error=error)
@@ -227,12 +228,17 @@ class Pipeline:
         """
         Stages 5 to 8: a clearance, or the 202 of a parked call; a refusal is raised, recorded.
 
-        None, while patience lasts, for a no that may rest on an amount counted twice, in flight and in the fact.
+        None for a call to be decided anew: its agent was just lowered; or, while patience lasts, a no may rest on an
+        amount counted twice, in flight and in the fact.
         """
         at = self._at
         try:
             walk.enter("gather")  # (5) Gather.
             gathered = await at.gather.question(attempt.call, attempt.active, attempt.presented)
+            if gathered.surges:
+                # Lowered first, durably: the call itself is decided at the level that is left.
+                await at.refusals.commit(Lower(tenant=attempt.call.principal.tenant, strikes=gathered.surges))
+                return None
             ruling = await self._rule(attempt, gathered.question, attempt.active.decide_fitting, walk)
             walk.enter("clear")  # (8) Clear.
             cleared = await clear(attempt, gathered, ruling, rule=lambda question: self._rule_again(attempt, question))
@@ -277,7 +283,8 @@ class Pipeline:
                 in_flight=cleared.gathered.in_flight,
                 approvals=cleared.gathered.approvals.ids,
                 revision=attempt.active.revision,
-                kills=at.governance.kill_switches(attempt.call),
+                kills=kill_switches(attempt.call),
+                autonomy=_decided_on(attempt.call, cleared),
                 refusal=lambda denied: at.refusals.entry(attempt, reason_of(denied), packet=packet),
                 ends=attempt.ends,
             )
@@ -328,8 +335,18 @@ class Pipeline:
             raise OutcomeUnknown(attempt.text)
         await self._at.governance.took_effect(attempt.call, settled)
         self._at.confirming.later(cleared, settled)
+        if settled.state is State.NOT_DONE and outcome.reason == KILLED:
+            members = {"call": attempt.text, "entry": settled.placed.seq}
+            raise Denied("killed", "a switch was engaged before the call was sent", members=members)
         if settled.state is State.NOT_DONE:
             raise NotDone(attempt.text, entry=settled.placed.seq)
         # The result of an act is known to the ledger, where it ran.
         result = outcome.result if settled.state is State.EXECUTED and outcome.state is State.EXECUTED else None
         return self._at.answers.settled(attempt.call, attempt.text, settled, result)
+
+
+def _decided_on(call: Call, cleared: Clearance) -> tuple[str, str, int] | None:
+    """Agent, action and level that the decision rests on; None for people."""
+    if call.principal.kind is not PrincipalKind.AGENT:
+        return None
+    return call.principal.id, call.tool.contract.name, cleared.gathered.question.context["autonomy"]

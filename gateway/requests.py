@@ -30,6 +30,8 @@ class Incoming:
     body: Callable[[], Awaitable[bytes]]
     principal: Principal | None = None
     """Set once `identify` has passed, so that a refusal is recorded on the right tenant's chain."""
+    tool: str = ""
+    """Set once `admit` has passed."""
 
     def authorization(self) -> bytes | None:
         """The Authorization header as bytes."""

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from gateway.admission import call_text
 from gateway.answers import decided
+from gateway.autonomy import Counting, counting
 from gateway.clearance import Clearance
 from gateway.connectors import Outcome
 from gateway.encoding import encode, encode_own
@@ -30,13 +31,16 @@ from gateway.ledger import (
     Settle,
     Settled,
     State,
+    Strike,
 )
 from gateway.logs import log
 from gateway.redaction import Redactor
 from gateway.tools import PreparedTool
+from policies.autonomy import Event
 
 GovernanceAct = Callable[[Any, int], Mapping[str, Any]]
 
+NOT_OF_THE_TOOL = frozenset({"lease_over", "settled_by_person"})
 _NEVER_RAN = Outcome(state=State.NOT_DONE, reason="lease_over")
 WITHHELD = {"withheld": "redaction_failed"}
 """In the place of a result that could not be redacted."""
@@ -66,6 +70,8 @@ class OpenIntent(Struct, frozen=True, kw_only=True):
     in_flight: tuple[InFlight, ...]
     expected: tuple[State, ...] = (State.EXECUTING,)
     act: GovernanceAct | None = None
+    counting: Counting | None = None
+    """The autonomy rules that count what becomes of an agent's call."""
 
 
 def open_intent(cleared: Clearance, intent: Intended, act: GovernanceAct | None) -> OpenIntent:
@@ -87,6 +93,7 @@ def open_intent(cleared: Clearance, intent: Intended, act: GovernanceAct | None)
         budgets=cleared.gathered.budgets,
         in_flight=cleared.gathered.in_flight,
         act=act,
+        counting=counting(attempt.active, call.principal.tenant, call.principal.reference, call.tool.contract.name),
     )
 
 
@@ -117,7 +124,7 @@ class Settlement:
                 status=STATUS[outcome.state],
                 answer=_answer(intent, outcome),
                 entry=entry,
-                late_entry=replace(late, kind="LATE"),
+                late_entry=replace(late, kind="LATE", strikes=()),
                 budgets=intent.budgets,
                 in_flight=intent.in_flight,
                 act=intent.act,
@@ -166,6 +173,7 @@ class Settlement:
             members=members,
             payload=payload or None,
             subject=intent.about if payload else None,
+            strikes=_strikes(intent, outcome),
         )
 
     def _recorded(self, intent: OpenIntent, result: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -175,6 +183,17 @@ class Settlement:
         except Unavailable as error:
             log().error("result_withheld", call=call_text(intent.call_id), error=error)
             return WITHHELD
+
+
+def _strikes(intent: OpenIntent, outcome: Outcome) -> tuple[Strike, ...]:
+    """What the tool's own answer, or its silence, counts for. What a crash of ours left behind counts for nothing."""
+    if intent.counting is None or outcome.reason in NOT_OF_THE_TOOL:
+        return ()
+    if outcome.state is State.FAILED:
+        return intent.counting.strikes(Event.FAILED)
+    if outcome.state is State.IN_DOUBT and intent.expected == (State.EXECUTING,):
+        return intent.counting.strikes(Event.IN_DOUBT)
+    return ()
 
 
 def _answer(intent: OpenIntent, outcome: Outcome) -> bytes:

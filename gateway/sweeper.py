@@ -16,6 +16,7 @@ import orjson
 
 from gateway.activation import SYSTEM, Policies
 from gateway.admission import call_text
+from gateway.autonomy import counting
 from gateway.clock import Clock
 from gateway.connectors import Dispatch, Outcome
 from gateway.errors import BadRequest, Unavailable
@@ -134,7 +135,7 @@ class Sweeper:
             # only once its deadline has passed.
             return outcome if contract.is_fenced and is_late else None
         is_repeatable = contract.status_path is None and contract.is_idempotent and contract.connector.kind == "http"
-        if outcome is None and is_repeatable and is_late and not await self._is_stopped(row, contract):
+        if outcome is None and is_repeatable and is_late:
             return await self._repeat(row, contract, intent)
         return outcome
 
@@ -152,6 +153,8 @@ class Sweeper:
             return None
         if self._clock.monotonic() - started > self._lease_ms / 1000:
             return None  # The process was paused: the dispatch could outlive the lease.
+        if await self._is_stopped(row, contract):
+            return None  # Asked last: whoever engages a switch before this line is obeyed.
         again = await self._connect(contract.connector).execute(self._dispatch(intent, row, resolved))
         # A refusal now says nothing of what the first dispatch did.
         return again if again.state is State.EXECUTED else None
@@ -214,6 +217,7 @@ class Sweeper:
             budgets=row.budgets,
             in_flight=row.in_flight,
             expected=(row.state,),
+            counting=counting(self._policies.active(tenant), tenant, row.row.principal, row.row.tool),
         )
 
 

@@ -1,4 +1,4 @@
-"""Bundles: policies, invariants, Rego, data and cases, versioned and signed together.
+"""Bundles: policies, invariants, Rego, data, cases and autonomy rules, versioned and signed together.
 
 A bundle is one canonical JSON document; there is no archive to unpack and no path to escape. The digest covers the
 whole content but the signatures, so the same content signed twice is the same bundle. Steps at upload:
@@ -19,6 +19,9 @@ from datetime import UTC, datetime
 from importlib.resources import files as resources
 from typing import Any
 
+from policies.autonomy import AutonomyRule, read_rules
+from policies.autonomy_cases import AutonomyCase
+from policies.autonomy_cases import read_cases as read_autonomy_cases
 from policies.case_form import Case, read_cases
 from policies.errors import PolicyFault
 from policies.rego_answers import RegoRules
@@ -32,6 +35,8 @@ BYTES_MAX = 1024 * 1024  # The base bundle has 60 KiB. A bundle that cannot be r
 SIGNATURES_MAX = 16
 _TEXTS = ("policies", "invariants", "rego")
 _CONTENT = frozenset({"lockgate_bundle", "manifest", "data", "cases", *_TEXTS})
+_OPTIONAL = frozenset({"autonomy"})
+"""A bundle of before there were autonomy rules has none, and keeps its digest."""
 _BASE = {"policies": "policies.cedar", "invariants": "invariants.cedar", "rego": "deny.rego"}
 
 
@@ -78,6 +83,8 @@ class Bundle:
     invariants: str
     rego: RegoRules
     cases: tuple[Case, ...]
+    autonomy: tuple[AutonomyRule, ...] = ()
+    autonomy_cases: tuple[AutonomyCase, ...] = ()
     content: Mapping[str, Any] = field(repr=False)
     """Everything but the signatures, as read."""
     digest: str
@@ -109,15 +116,18 @@ def parse(raw: bytes) -> Bundle:
     if len(raw) > BYTES_MAX:
         raise PolicyFault(f"bundle: larger than {BYTES_MAX} bytes")
     try:
-        document = shapes.members(canonical.parse(raw), required=_CONTENT | {"signatures"}, form="bundle")
-        return _bundle({name: document[name] for name in _CONTENT}, _signatures(document["signatures"]))
+        document = shapes.members(
+            canonical.parse(raw), required=_CONTENT | {"signatures"}, optional=_OPTIONAL, form="bundle"
+        )
+        content = {name: value for name, value in document.items() if name != "signatures"}
+        return _bundle(content, _signatures(document["signatures"]))
     except EvidenceError as error:
         raise PolicyFault(f"bundle: {error}") from error
 
 
 def compose(members: Mapping[str, Any], manifest: Manifest) -> Bundle:
     """
-    Put a bundle together from `policies`, `invariants`, `rego`, `data` and `cases`, unsigned.
+    Put a bundle together from `policies`, `invariants`, `rego`, `data`, `cases` and perhaps `autonomy`, unsigned.
 
     Raises `PolicyFault` as `parse` does.
     """
@@ -134,7 +144,8 @@ def base() -> dict[str, Any]:
     texts = {member: folder.joinpath(name).read_text(encoding="utf-8") for member, name in _BASE.items()}
     data = canonical.parse(folder.joinpath("data.json").read_bytes())
     cases = canonical.parse(folder.joinpath("cases.json").read_bytes())
-    return {**texts, "data": data, "cases": cases}
+    autonomy = canonical.parse(folder.joinpath("autonomy.json").read_bytes())
+    return {**texts, "data": data, "cases": cases, "autonomy": autonomy}
 
 
 def sign(bundle: Bundle, key: PrivateKey) -> Bundle:
@@ -180,12 +191,17 @@ def _bundle(content: Mapping[str, Any], signed: tuple[Signature, ...]) -> Bundle
             raise PolicyFault(f"bundle: member `{name}`: expected a string")
     deny, obligations = read_lists(content["data"])
     module = content["rego"]
+    autonomy = shapes.members(
+        content.get("autonomy", {"rules": [], "cases": []}), required={"rules", "cases"}, form="autonomy"
+    )
     return Bundle(
         manifest=_manifest(content["manifest"]),
         policies=content["policies"],
         invariants=content["invariants"],
         rego=RegoRules(module=module, data=content["data"], deny=deny, obligations=obligations),
         cases=read_cases(content["cases"]),
+        autonomy=read_rules(autonomy["rules"]),
+        autonomy_cases=read_autonomy_cases(autonomy["cases"]),
         content=content,
         digest=canonical.digest(canonical.encode(dict(content))),
         signatures=signed,

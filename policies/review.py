@@ -1,6 +1,7 @@
 """What a machine can say of a bundle before its cases run: findings, each with the file and the rule it is about.
 
-A bundle with findings is not published. Nothing here evaluates a rule; the cases and the proof do.
+A bundle with findings is not published. Nothing here evaluates a policy; the cases and the proof do. The cases of
+autonomy rules need no engine, and are replayed here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from policies import cedar, rego_source
+from policies import autonomy, autonomy_cases, cedar, rego_source
 from policies.bundles import Bundle
 from policies.errors import PolicyFault
 from policies.projection import MEMBERS
@@ -32,7 +33,13 @@ class Finding:
 
 def validate(bundle: Bundle, schema: CedarSchema) -> tuple[Finding, ...]:
     """Everything found, in file order. Empty: the bundle is well typed, named, hinted, bounded and cased."""
-    return (*_manifest(bundle, schema), *_policies(bundle, schema), *_invariants(bundle, schema), *_rego(bundle))
+    return (
+        *_manifest(bundle, schema),
+        *_policies(bundle, schema),
+        *_invariants(bundle, schema),
+        *_rego(bundle),
+        *_autonomy(bundle, schema),
+    )
 
 
 def _manifest(bundle: Bundle, schema: CedarSchema) -> Iterator[Finding]:
@@ -101,3 +108,11 @@ def _rego(bundle: Bundle) -> Iterator[Finding]:
     # A misspelt member would be undefined, and a deny rule over it would silently never hold.
     for name in sorted(set(rego_source.reads(bundle.rego.module) or ()) - MEMBERS):
         yield Finding(file="deny.rego", message=f"`input.{name}` is not a member of the projection")
+
+
+def _autonomy(bundle: Bundle, schema: CedarSchema) -> Iterator[Finding]:
+    """Rules about tools that there are, each shown to lower an agent by a case; cases with the level that they say."""
+    for fault in autonomy.faults(bundle.autonomy, schema):
+        yield Finding(file=autonomy.FILE, message=fault)
+    for failure in autonomy_cases.failures(bundle.autonomy, bundle.autonomy_cases):
+        yield Finding(file=autonomy.FILE, message=failure)

@@ -26,12 +26,17 @@ from gateway.doors.messages import (
 )
 from gateway.entries import note
 from gateway.errors import Fault, Unavailable
+from gateway.identity import Principal
+from gateway.ledger import Strike
 from gateway.lights import Lights
 from gateway.logs import dropped, log, log_call
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.requests import Incoming, single_headers
 from gateway.settings import Settings
+
+Counts = Callable[[Principal, str, str], tuple[Strike, ...]]
+"""What a refusal for that reason counts for, of a call by that principal to that tool."""
 
 CALLS = "/v1/calls"
 _RECORDED_ELSEWHERE = "entry"
@@ -41,8 +46,11 @@ _NO_QUERY: frozenset[str] = frozenset()
 class CallDoor:
     """An ASGI endpoint for calls."""
 
-    def __init__(self, pipeline: Pipeline, lights: Lights, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, pipeline: Pipeline, lights: Lights, metrics: Metrics, settings: Settings, counts: Counts
+    ) -> None:
         self._pipeline = pipeline
+        self._counts = counts
         self._lights = lights
         self._metrics = metrics
         self._hosts = frozenset(settings.allowed_hosts)
@@ -109,12 +117,14 @@ class CallDoor:
         _log(fault.status, fault.reason, fault.members, incoming)
         if _RECORDED_ELSEWHERE not in fault.members:
             principal = incoming.principal
+            strikes = () if principal is None else self._counts(principal, incoming.tool, fault.reason)
             # Without a tenant that somebody vouched for, the attempt is noted on the chain of tenant `system`.
             self._lights.note(
                 note(
                     principal.tenant if principal else SYSTEM,
                     fault.reason,
                     principal=principal.reference if principal else None,
+                    strikes=strikes,
                 )
             )
         return fault

@@ -28,6 +28,7 @@ from gateway.ledger import (
     Killed,
     Late,
     LedgerUnavailable,
+    Lower,
     Moved,
     Park,
     Placed,
@@ -35,12 +36,14 @@ from gateway.ledger import (
     Settled,
     Stale,
     State,
+    Strike,
     Used,
     Void,
 )
 from gateway.storage import reservations
 from gateway.storage.counting import COMMIT, OVERRUN, RELEASE, RESERVE, ROOM_MAX, Step, within
 from gateway.storage.snapshot import Row, Snapshot
+from policies import levels
 
 Finished = tuple[State, int, bytes, Draft]
 Run = Callable[[Settle, int], Finished]
@@ -116,6 +119,11 @@ class Batch:
     holds: dict[tuple[UUID, bytes], Hold] = field(default_factory=dict)
     approvals: list[tuple[ApprovalRow, int]] = field(default_factory=list)
     uses: dict[UUID, tuple[str, UUID, int]] = field(default_factory=dict)
+    struck: list[tuple[str, Strike, int]] = field(default_factory=list)
+    """(tenant, strike, entry) of what may lower an agent: `lowering` decides, when every act is decided."""
+    strikes: list[tuple[str, Strike, int]] = field(default_factory=list)
+    """Of these, the ones that count from now on."""
+    lowerings: list[tuple[str, Strike, int]] = field(default_factory=list)
     _flying: dict[bytes, int] = field(default_factory=dict)
 
     def intend(self, act: Intend) -> Decided:
@@ -205,6 +213,9 @@ class Batch:
         row = self._parked(act.approval.tenant, act.approval.call_id)
         if isinstance(row, Stale):
             return row
+        killed = self._killed(act.kills)
+        if killed is not None:
+            return killed
         self.approvals.append((act.approval, self._next(act.entry.tenant)))
         return self._due(act.entry, _placed)
 
@@ -212,13 +223,24 @@ class Batch:
         """An entry of its own."""
         return self._due(act.entry, _placed)
 
+    def lower(self, act: Lower) -> Decided:
+        """What a surge lowers."""
+        self.struck += [(act.tenant, strike, 0) for strike in act.strikes]
+        return Moved(name="autonomy")
+
+    def enter(self, draft: Draft) -> int:
+        """Add an entry; its number."""
+        seq = self._next(draft.tenant)
+        self.struck += [(draft.tenant, strike, seq) for strike in draft.strikes]
+        self.drafts.setdefault(draft.tenant, []).append(draft)
+        return seq
+
     def _next(self, tenant: str) -> int:
         return self.snapshot.sizes[tenant] + len(self.drafts.get(tenant, ())) + 1
 
     def _due(self, draft: Draft, complete: Callable[[Placed], Answer]) -> Due:
-        drafts = self.drafts.setdefault(draft.tenant, [])
-        drafts.append(draft)
-        return Due(draft.tenant, len(drafts) - 1, complete)
+        self.enter(draft)
+        return Due(draft.tenant, len(self.drafts[draft.tenant]) - 1, complete)
 
     def _create(self, call: CallRow, state: State) -> Row:
         row = Row(
@@ -260,10 +282,24 @@ class Batch:
             return Stale(state=State.REFUSED)  # No row of this tenant: such a call never waited.
         return row if row.state is State.PARKED else Stale(state=row.state)
 
+    def _killed(self, kills: Iterable[tuple[str, str, str]]) -> Killed | None:
+        engaged = next((kill for kill in kills if kill in self.snapshot.kills), None)
+        return None if engaged is None else Killed(scope=engaged[1], target=engaged[2])
+
+    def _is_lowered(self, act: Intend) -> bool:
+        """Whether the agent's level is another one than was decided on. What this batch lowers comes after its acts."""
+        if act.autonomy is None:
+            return False
+        agent, action, decided = act.autonomy
+        found = self.snapshot.levels.get((act.row.tenant, agent, action))
+        return (levels.NEW if found is None else found.level) != decided
+
     def _refusal(self, act: Intend) -> Exceeded | Used | Void | Killed | Moved | None:
-        for kill in act.kills:
-            if kill in self.snapshot.kills:
-                return Killed(scope=kill[1], target=kill[2])
+        killed = self._killed(act.kills)
+        if killed is not None:
+            return killed
+        if self._is_lowered(act):
+            return Moved(name="autonomy")
         for approval in act.approvals:
             user = self.snapshot.uses.get(approval)
             if user is not None and user != act.row.call_id:
@@ -371,6 +407,8 @@ def _decide(batch: Batch, act: Act) -> Decided:
             return batch.close(act)
         case Approve():
             return batch.approve(act)
+        case Lower():
+            return batch.lower(act)
         case _:
             assert_never(act)
 

@@ -31,22 +31,26 @@ def see(link: Link, looks: Sequence[Look]) -> list[Seen]:
     keys = {key for look in looks for key in look.budgets}
     flights = list({flight for look in looks for flight in look.in_flight})
     approvals = {approval for look in looks for approval in look.approvals}
+    switches = list({switch for look in looks for switch in look.kills})
     agents = list({(look.tenant, *look.autonomy) for look in looks if look.autonomy is not None})
     asked: list[Statement | None] = [
         (statements.LOOK_CALLS, [packed.blobs(list(claims))]) if claims else None,
         _statement(*reading.ask_budgets(keys)) if keys else None,
         _statement(*reading.ask_in_flight(flights)) if flights else None,
         (statements.LOOK_APPROVALS, [packed.uuids(list(approvals))]) if approvals else None,
-        (statements.LOOK_AUTONOMY, [packed.texts(column) for column in zip(*agents, strict=True)]) if agents else None,
+        _statement(*reading.ask_levels(agents)) if agents else None,
+        _statement(*reading.ask_kills(switches)) if switches else None,
     ]
-    tenants = sorted({look.tenant for look in looks})
+    # A switch over everything stands at the system tenant.
+    tenants = sorted({look.tenant for look in looks} | {tenant for tenant, _, _ in switches})
     results = iter(link.run(*(statement for statement in asked if statement is not None), admitting=tenants))
     found = [next(results) if statement is not None else None for statement in asked]
     calls = _calls(found[0])
     budgets = {} if found[1] is None else reading.budgets(found[1])
     in_flight = {} if found[2] is None else reading.in_flight(flights, found[2])
     known = _approvals(found[3])
-    levels = _autonomy(agents, found[4])
+    engaged = frozenset() if found[5] is None else reading.kills(found[5])
+    levels = {} if found[4] is None else reading.levels(agents, found[4])
     seen = []
     for look in looks:
         held = None if look.claim is None else calls.get(look.claim)
@@ -58,6 +62,7 @@ def see(link: Link, looks: Sequence[Look]) -> list[Seen]:
                 in_flight=tuple([in_flight.get(flight, 0) for flight in look.in_flight]),
                 approvals=tuple([one if one is not None and one.row.tenant == look.tenant else None for one in own]),
                 autonomy=None if look.autonomy is None else levels.get((look.tenant, *look.autonomy)),
+                is_stopped=not engaged.isdisjoint(look.kills),
             )
         )
     return seen
@@ -84,11 +89,3 @@ def _approvals(result: PGresult | None) -> dict[UUID, ApprovalFound]:
             roles_now=() if roles is None else packed.text_items(roles),
         )
     return found
-
-
-def _autonomy(agents: Sequence[tuple[str, str, str]], result: PGresult | None) -> dict[tuple[str, str, str], int]:
-    return {
-        agents[packed.long(place) - 1]: packed.integer(level)
-        for place, level in (() if result is None else undecoded(result))
-        if level is not None
-    }

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg.pq.abc import PGresult
 
-from gateway.ledger import Act, Append, Approve, Close, Intend, Park, Settle, State
+from gateway.ledger import Act, Append, Approve, Close, Intend, Level, Lower, Park, Settle, State
 from gateway.storage import packed, statements
 from gateway.storage.link import Statement, rows
 from gateway.storage.snapshot import Row, Snapshot
@@ -21,14 +21,16 @@ _STATES = {state.value.encode(): state for state in State}
 
 
 class Questions:
-    """What the acts of one batch need to know. `tenants` are those whose switches may stop one of them."""
+    """What the acts of one batch need to know."""
 
-    def __init__(self, acts: Sequence[Act], tenants: Sequence[str]) -> None:
+    def __init__(self, acts: Sequence[Act]) -> None:
         claims: set[bytes] = set()
         ids: set[UUID] = set()
         budgets: set[bytes] = set()
         flights: set[tuple[bytes, int]] = set()
         approvals: set[UUID] = set()
+        agents: set[tuple[str, str, str]] = set()
+        switches: set[tuple[str, str, str]] = set()
         for act in acts:
             match act:
                 case Intend():
@@ -37,6 +39,8 @@ class Questions:
                     flights.update([(flight.key, flight.since_ms) for flight in act.in_flight])
                     approvals.update(act.approvals)
                     ids.update([act.ends.call_id] if act.ends else [])
+                    switches.update(act.kills)
+                    agents.update([(act.row.tenant, *act.autonomy[:2])] if act.autonomy else [])
                 case Settle():
                     claims.add(act.claim)
                 case Park():
@@ -46,22 +50,26 @@ class Questions:
                     ids.add(act.call_id)
                 case Approve():
                     ids.add(act.approval.call_id)
-                case Append():
+                    switches.update(act.kills)
+                case Append() | Lower():
                     pass
         self._flights = list(flights)
         self.statements: list[Statement] = []
         self._readers: list[Callable[[Snapshot, PGresult], None]] = []
-        switches = packed.texts(tenants)
+        places = _columns(list(switches))
         if claims or not ids:
-            self._ask(_stand, statements.READ_BY_CLAIM, switches, packed.blobs(list(claims)))
+            self._ask(_stand, statements.READ_BY_CLAIM, *places, packed.blobs(list(claims)))
         if ids:
-            self._ask(_stand, statements.READ_BY_ID, switches, packed.uuids(list(ids)))
+            self._ask(_stand, statements.READ_BY_ID, *places, packed.uuids(list(ids)))
         if budgets:
             self._ask(_take_budgets, *ask_budgets(budgets))
         if flights:
             self._ask(self._take_flights, *ask_in_flight(self._flights))
         if approvals:
             self._ask(_take_uses, statements.READ_USES, packed.uuids(list(approvals)))
+        if agents:
+            self._agents = list(agents)
+            self._ask(self._take_levels, *ask_levels(self._agents))
 
     def snapshot(self, results: Sequence[PGresult], heads: Mapping[str, chain.Head]) -> Snapshot:
         """The answers to `statements`, in their order, over the locked heads."""
@@ -73,6 +81,9 @@ class Questions:
     def _ask(self, take: Callable[[Snapshot, PGresult], None], text: bytes, *parameters: bytes) -> None:
         self.statements.append((text, parameters))
         self._readers.append(take)
+
+    def _take_levels(self, snapshot: Snapshot, result: PGresult) -> None:
+        snapshot.levels = levels(self._agents, result)
 
     def _take_flights(self, snapshot: Snapshot, result: PGresult) -> None:
         snapshot.in_flight = in_flight(self._flights, result)
@@ -97,6 +108,35 @@ def ask_in_flight(flights: Sequence[tuple[bytes, int]]) -> tuple[bytes, bytes, b
 def in_flight(flights: Sequence[tuple[bytes, int]], result: PGresult) -> dict[tuple[bytes, int], int]:
     """The amount of each of the (key, since_ms) that were asked for."""
     return {flights[packed.long(place) - 1]: packed.long(amount) for place, amount in rows(result)}
+
+
+def ask_levels(agents: Sequence[tuple[str, str, str]]) -> tuple[bytes, bytes, bytes, bytes]:
+    """The question for the level of each (tenant, agent, action)."""
+    return statements.LOOK_AUTONOMY, *_columns(agents)
+
+
+def levels(agents: Sequence[tuple[str, str, str]], result: PGresult) -> dict[tuple[str, str, str], Level]:
+    """The levels of those who were asked for, where anybody ever set or lowered one."""
+    return {
+        agents[packed.long(place) - 1]: Level(level=packed.integer(level), since=packed.long(since))
+        for place, level, since in rows(result)
+        if level is not None
+    }
+
+
+def ask_kills(switches: Sequence[tuple[str, str, str]]) -> tuple[bytes, bytes, bytes, bytes]:
+    """The question which of these (tenant, scope, target) are engaged."""
+    return statements.LOOK_KILLS, *_columns(switches)
+
+
+def kills(result: PGresult) -> frozenset[tuple[str, str, str]]:
+    """Those that are."""
+    return frozenset((tenant.decode(), scope.decode(), target.decode()) for tenant, scope, target in rows(result))
+
+
+def _columns(places: Sequence[tuple[str, str, str]]) -> tuple[bytes, bytes, bytes]:
+    first, second, third = zip(*places, strict=True) if places else ((), (), ())
+    return packed.texts(first), packed.texts(second), packed.texts(third)
 
 
 def _take_budgets(snapshot: Snapshot, result: PGresult) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from gateway.ledger import CallRow, State
+from gateway.ledger import CallRow, Level, State
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,4 +64,6 @@ class Snapshot:
     revisions: dict[str, int] = field(default_factory=dict)
     """Tenant -> its newest activation, where approvals are about to be used."""
     kills: frozenset[tuple[str, str, str]] = frozenset()
-    """(tenant, scope, target) of every engaged switch of the batch's tenants."""
+    """(tenant, scope, target) of the engaged ones among the switches that the acts ask about."""
+    levels: dict[tuple[str, str, str], Level] = field(default_factory=dict)
+    """(tenant, agent, action) -> level of autonomy, where an intent was decided on one."""

@@ -16,12 +16,15 @@ import psycopg
 from gateway.storage import connections
 from gateway.storage.connections import Connection, DatabaseUnavailable
 
-REVISION = "0006"
+REVISION = "0007"
 """The schema that this release needs. An older one is refused, a newer one is not."""
 
 SERVER_VERSION_MIN = 170000
 
-EVIDENCE = ("entries", "checkpoints", "approvals", "approval_uses", "activations", "certificates", "log_keys")
+EVIDENCE = (
+    *("entries", "checkpoints", "approvals", "approval_uses", "activations", "certificates", "log_keys"),
+    *("strikes", "lowerings"),
+)
 
 MOVING: Mapping[str, tuple[str, ...]] = {
     "heads": ("size", "hash", "frontier", "signer", "at_ms"),

@@ -14,6 +14,7 @@ from functools import cache
 
 from gateway.storage import counting
 from gateway.storage.rows import CALL_COLUMNS
+from policies import levels
 
 BEGIN = b"begin"
 COMMIT = b"commit"
@@ -37,7 +38,8 @@ from lockgate.heads where tenant = any($1::text[]) order by tenant for update
 
 # INVARIANT: everything below is read after LOCK_HEADS has returned, as a new statement. After a wait PostgreSQL reads
 # only the locked row again; the rest of that statement would still see the time before the wait.
-# Every batch asks the time and which switches are engaged, so these come in one round trip with the calls.
+# Every batch asks the time and which of its switches are engaged, so these come in one round trip with the calls. Only
+# switches that may stop an act of the batch are looked up: whoever engages very many slows nobody else down.
 # Look-ups join the keys instead of comparing with an array: for one key at a time no index beats the unique one,
 # whatever the planner believes about a table without statistics.
 _STANDING = b"""
@@ -45,14 +47,16 @@ select m.now_ms, m.kills, c.claim, c.tenant, c.call_id, c.request_digest, c.stat
   c.reservations
 from (
   select floor(extract(epoch from clock_timestamp()) * 1000)::bigint, array(
-    select unnest(array[k.tenant, k.scope, k.target]) from lockgate.kills k
-    where k.engaged and k.tenant = any($1::text[]))) as m(now_ms, kills)
+    select unnest(array[k.tenant, k.scope, k.target])
+    from (select unnest($1::text[]) as tenant, unnest($2::text[]) as scope, unnest($3::text[]) as target) s
+    join lockgate.kills k on k.tenant = s.tenant and k.scope = s.scope and k.target = s.target
+    where k.engaged)) as m(now_ms, kills)
 left join ("""
 READ_BY_CLAIM = (
-    _STANDING + b"(select unnest($2::bytea[]) as claim) u join lockgate.calls c on c.claim = u.claim) on true"
+    _STANDING + b"(select unnest($4::bytea[]) as claim) u join lockgate.calls c on c.claim = u.claim) on true"
 )
 READ_BY_ID = (
-    _STANDING + b"(select unnest($2::uuid[]) as call_id) u join lockgate.calls c on c.call_id = u.call_id) on true"
+    _STANDING + b"(select unnest($4::uuid[]) as call_id) u join lockgate.calls c on c.call_id = u.call_id) on true"
 )
 
 # What counts, moves and guards is declared in `invariants.state.counters`; the names are those of its columns.
@@ -99,6 +103,13 @@ values ($1::uuid, $2::text, $3::uuid, $4::text, $5::text, $6::text, $7::text[], 
   $11::bigint)
 """
 
+LOOK_KILLS = b"""
+select k.tenant, k.scope, k.target
+from (select unnest($1::text[]) as tenant, unnest($2::text[]) as scope, unnest($3::text[]) as target) s
+join lockgate.kills k on k.tenant = s.tenant and k.scope = s.scope and k.target = s.target
+where k.engaged
+"""
+
 LOOK_CALLS = b"select %b from (select unnest($1::bytea[]) as wanted) u join lockgate.calls on claim = u.wanted" % (
     CALL_COLUMNS.encode()
 )
@@ -114,12 +125,42 @@ left join lockgate.person_keys k
 left join lockgate.people p on p.tenant = a.tenant and p.person = a.person
 """
 
-LOOK_AUTONOMY = b"""
-select u.at, (
-  select l.level from lockgate.autonomy l
-  where l.tenant = u.tenant and l.agent = u.agent and l.action in (u.action, '*') order by l.action = '*' limit 1)
+# As `policies.levels.Standing.current`, for one action each.
+LOOK_AUTONOMY = f"""
+select u.at, case when s.level is not null or d.level is not null
+  then least(coalesce(s.level, {levels.NEW}), d.level) end, coalesce(s.seq, 0)
 from unnest($1::text[], $2::text[], $3::text[]) with ordinality as u(tenant, agent, action, at)
+left join lateral (
+  select l.level, l.seq from lockgate.autonomy l
+  where l.tenant = u.tenant and l.agent = u.agent and l.action in (u.action, '*')
+  order by l.action = '*' limit 1) s on true
+left join lateral (
+  select min(d.level) as level from lockgate.lowerings d
+  where d.tenant = u.tenant and d.agent = u.agent and d.action in (u.action, '*') and d.seq > coalesce(s.seq, 0)) d
+  on true
+""".encode()  # noqa: S608 - a fixed number
+"""The level of each (tenant, agent, action), null where nobody ever set or lowered one, and where it was last set."""
+
+READ_LEVELS_SET = b"""
+select l.tenant, l.agent, l.action, l.level, l.seq
+from (select distinct unnest($1::text[]) as tenant, unnest($2::text[]) as agent) u
+join lockgate.autonomy l on l.tenant = u.tenant and l.agent = u.agent
 """
+READ_LOWERINGS = b"""
+select d.tenant, d.agent, d.action, d.level, d.seq
+from (select distinct unnest($1::text[]) as tenant, unnest($2::text[]) as agent) u
+join lockgate.lowerings d on d.tenant = u.tenant and d.agent = u.agent
+"""
+READ_STRIKES = b"""
+select u.at, s.seq
+from (
+  select unnest($1::text[]) as tenant, unnest($2::text[]) as agent, unnest($3::text[]) as rule,
+    unnest($4::text[]) as action, unnest($5::bigint[]) as after_ms,
+    generate_subscripts($1::text[], 1)::bigint as at) u
+join lockgate.strikes s on s.tenant = u.tenant and s.agent = u.agent and s.rule = u.rule and s.action = u.action
+  and s.at_ms > u.after_ms
+"""
+"""What counted within each rule's window. Whether it came before the level was last set is asked of its entry."""
 
 
 @unique
@@ -134,6 +175,8 @@ class Part(IntEnum):
     HOLDS_NEW = 5
     HOLDS_SETTLED = 6
     USES = 7
+    STRIKES = 8
+    LOWERINGS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +292,22 @@ uses_new as (
   insert into lockgate.approval_uses (approval_id, tenant, call_id, seq)
   select unnest({0}::uuid[]), unnest({1}::text[]), unnest({2}::uuid[]), unnest({3}::bigint[]))""",
         4,
+    ),
+    Part.STRIKES: _Text(
+        """
+strikes_new as (
+  insert into lockgate.strikes (tenant, agent, rule, action, seq, at_ms)
+  select unnest({0}::text[]), unnest({1}::text[]), unnest({2}::text[]), unnest({3}::text[]), unnest({4}::bigint[]),
+    unnest({5}::bigint[]))""",
+        6,
+    ),
+    Part.LOWERINGS: _Text(
+        """
+lowerings_new as (
+  insert into lockgate.lowerings (tenant, agent, action, level, rule, seq, at_ms)
+  select unnest({0}::text[]), unnest({1}::text[]), unnest({2}::text[]), unnest({3}::integer[]), unnest({4}::text[]),
+    unnest({5}::bigint[]), unnest({6}::bigint[]))""",
+        7,
     ),
 }
 

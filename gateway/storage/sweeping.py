@@ -141,8 +141,14 @@ def overdue(connection: Connection, tenants: Sequence[str], *, limit: int) -> tu
 
 def is_engaged(cursor: Cursor, switches: Sequence[tuple[str, str, str]]) -> bool:
     """Whether one of the switches, each (tenant, scope, target), stands against a dispatch now."""
-    cursor.execute("select tenant, scope, target from lockgate.kills where engaged")
-    return not set(switches).isdisjoint(cursor.fetchall())
+    columns = [list(column) for column in zip(*switches, strict=True)] or [[], [], []]
+    cursor.execute(
+        """select exists (
+        select from unnest(%s::text[], %s::text[], %s::text[]) as s(tenant, scope, target)
+        join lockgate.kills k on k.tenant = s.tenant and k.scope = s.scope and k.target = s.target and k.engaged)""",
+        columns,
+    )
+    return cursor.fetchall()[0][0] is True
 
 
 def _rows(

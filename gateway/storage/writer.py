@@ -2,7 +2,7 @@
 
 1. lock     the heads of the tenants, in order of name
 2. read     claims, budgets, approvals, switches: new statements, after the lock
-3. decide   each act alone (`batch`)
+3. decide   each act alone (`batch`), and what the refused and failed ones lower (`lowering`)
 4. seal     entries, tree and checkpoint of each tenant (`proofs.chain`)
 5. write    one statement, which fails unless the guarded rows are as read
 6. commit   an answer lost here is read back from the chain itself, on a new connection
@@ -30,11 +30,12 @@ from gateway.ledger import (
     Close,
     Intend,
     LedgerUnavailable,
+    Lower,
     Park,
     Placed,
     Settle,
 )
-from gateway.storage import packed, reading, statements, writing
+from gateway.storage import lowering, packed, reading, statements, writing
 from gateway.storage.batch import Batch, BatchBroken, Due, Finished, decide, is_governance
 from gateway.storage.connections import DatabaseUnavailable
 from gateway.storage.continuity import Continuity, SetBack
@@ -191,7 +192,7 @@ class Writer:
     def _transact(self, link: Link, acts: Sequence[Act], positions: Sequence[int], gate: Gate) -> Written:
         tenants = sorted({tenant for act in acts for tenant in _tenants(act)})
         admitted = sorted({*tenants, *(tenant for act in acts for tenant in _tenants_read(act))})
-        questions = reading.Questions(acts, admitted)
+        questions = reading.Questions(acts)
         _, locked, *answers = link.run(  # (1) (2)
             (statements.BEGIN, ()),
             (statements.LOCK_HEADS, [packed.texts(tenants)]),
@@ -205,6 +206,9 @@ class Writer:
             raise RowsMoved
         heads = {tenant: each.head for tenant, each in standing.items()}
         batch = decide(questions.snapshot(answers, heads), acts, lambda act, seq: _run(link, act, seq))  # (3)
+        if batch.struck:
+            # One more round trip, for acts of agents that went wrong alone.
+            lowering.lower(batch, *lowering.read(link, batch))
         if not batch.drafts:
             link.rollback()
             return Written(_answers(batch, {}), ())
@@ -349,13 +353,15 @@ def _tenants(act: Act) -> Iterator[str]:
         case Approve():
             yield act.approval.tenant
             yield act.entry.tenant
+        case Lower():
+            yield act.tenant
         case _:
             assert_never(act)
 
 
 def _tenants_read(act: Act) -> Iterator[str]:
     """Whose rows the act may see besides: a switch may stand at the system tenant, and governance may move it there."""
-    if isinstance(act, Intend):
+    if isinstance(act, Intend | Approve):
         yield from (tenant for tenant, _, _ in act.kills)
     elif is_governance(act):
         yield SYSTEM

@@ -48,6 +48,7 @@ def written(batch: Batch, sealings: Mapping[str, Sealing]) -> list[Statement]:
             packed.uuids([call for _, (_, call, _) in uses]),
             packed.longs([seq for _, (_, _, seq) in uses]),
         )
+    _autonomy(whole, batch)
     approvals = [_approval(approval, seq) for approval, seq in batch.approvals]
     return [(statements.write(tuple(whole.parts)), [*whole.parameters, *whole.counts]), *approvals]
 
@@ -57,6 +58,33 @@ def entries_alone(sealings: Sequence[Sealing]) -> Statement:
     whole = _Parts([], [], [])
     _log(whole, sealings)
     return statements.write(tuple(whole.parts)), [*whole.parameters, *whole.counts]
+
+
+def _autonomy(whole: _Parts, batch: Batch) -> None:
+    now_ms = batch.snapshot.now_ms
+    if batch.strikes:
+        whole.add(
+            Part.STRIKES,
+            len(batch.strikes),
+            packed.texts([tenant for tenant, _, _ in batch.strikes]),
+            packed.texts([strike.agent for _, strike, _ in batch.strikes]),
+            packed.texts([strike.rule for _, strike, _ in batch.strikes]),
+            packed.texts([strike.action for _, strike, _ in batch.strikes]),
+            packed.longs([seq for _, _, seq in batch.strikes]),
+            packed.longs([now_ms] * len(batch.strikes)),
+        )
+    if batch.lowerings:
+        whole.add(
+            Part.LOWERINGS,
+            len(batch.lowerings),
+            packed.texts([tenant for tenant, _, _ in batch.lowerings]),
+            packed.texts([strike.agent for _, strike, _ in batch.lowerings]),
+            packed.texts([strike.action for _, strike, _ in batch.lowerings]),
+            packed.integers([strike.to for _, strike, _ in batch.lowerings]),
+            packed.texts([strike.rule for _, strike, _ in batch.lowerings]),
+            packed.longs([seq for _, _, seq in batch.lowerings]),
+            packed.longs([now_ms] * len(batch.lowerings)),
+        )
 
 
 def _approval(approval: ApprovalRow, seq: int) -> Statement:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from deploy.demo.cast import Agent
 from deploy.demo.client import Answer
 from tests.world.stories import REASON, Story
 
@@ -182,3 +183,36 @@ def test_people_are_not_subject_to_autonomy(story: Story) -> None:
     assert small.document["status"] == "executed"
     assert large.document["needs"] == [{"role": "finance", "persons": 1}]
     assert "founder" in [need["role"] for need in huge.document["needs"]]
+
+
+def level(story: Story, agent: Agent, action: str = "issue_refund") -> int:
+    """Where the agent stands, as its tenant is told."""
+    told = story.client.get(f"/v1/agents/{agent.id}", story.person("security").token)
+    actions = {each["action"]: each for each in told.document["actions"]}
+    return int(actions.get(action, actions["*"])["level"])
+
+
+def denials(story: Story, agent: Agent, count: int) -> list[int]:
+    """Refunds that nobody may ask for."""
+    order = story.order(60_000)
+    return [story.refund(agent.token, order, 60_000).status for _ in range(count)]
+
+
+def test_repeated_denials_lower_an_agent_at_the_very_next_call(story: Story) -> None:
+    """
+    After nineteen denials an agent still acts alone; with the twentieth it asks, and the log says by which rule.
+    """
+    agent, order = story.agent(2), story.order(50_000)
+    size = story.size()
+
+    before = denials(story, agent, 19), outcome(story.refund(agent.token, order, 1_000))
+    denials(story, agent, 1)
+    after = outcome(story.refund(agent.token, order, 1_000))
+    lowered = [entry for entry in story.entries(after=size) if entry["kind"] == "LOWERED"]
+
+    assert before == ([403] * 19, RUNS)
+    assert after == "finance"
+    assert [(entry["principal"], entry["rule"], entry["former"], entry["level"]) for entry in lowered] == [
+        (f"agent/{agent.id}", "denied-again-and-again", 2, 1)
+    ]
+    assert len(lowered[0]["events"]) == 20

@@ -23,6 +23,7 @@ from gateway.ledger import (
     Intended,
     Killed,
     Late,
+    Level,
     LedgerUnavailable,
     Look,
     Moved,
@@ -467,7 +468,7 @@ def test_look_sees_calls_approvals_and_levels_of_its_tenant(database: Urls) -> N
     assert missing is None
     assert (found.used_by, found.key_public, found.roles_now) == (row.call_id, "pub", ("finance", "founder"))
     assert (found.row.approval_id, found.row.roles, found.row.not_after_ms) == (approval, ("finance",), acts.FAR_MS)
-    assert seen.autonomy == 3
+    assert seen.autonomy == Level(level=3, since=1)
     assert (foreign.held, foreign.approvals, foreign.autonomy) == (None, (None, None), None)
 
 

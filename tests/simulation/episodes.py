@@ -117,7 +117,7 @@ class Episode:
                     self._model.keys[tenant, principal.id, public.key_id] = public.text
                     self._model.roles[tenant, principal.id] = principal.roles
             for level in range(4):
-                self._model.autonomy[tenant, f"agent-{level}", "*"] = level
+                self._model.set_autonomy(tenant, f"agent-{level}", "*", level)
         self._gateways = [self._gateway(number) for number in range(GATEWAYS)]
         trouble = self._loop.create_task(self._trouble())
         clients = [self._client(random.Random(f"{self.report.seed}/{number}"), number) for number in range(CLIENTS)]
@@ -154,7 +154,7 @@ class Episode:
                     self._loop.call_later(chance.random() * 3, self._model.kills.discard, switch)
                 case 3:
                     agent = f"agent-{chance.randrange(4)}"
-                    self._model.autonomy[tenant, agent, chance.choice(("*", "issue_refund"))] = chance.randrange(4)
+                    self._model.set_autonomy(tenant, agent, chance.choice(("*", "issue_refund")), chance.randrange(4))
                 case 4:
                     person = (tenant, f"per_finance_{chance.randint(1, 3)}")
                     self._model.roles[person] = chance.choice(((), ("finance",), ("finance",)))

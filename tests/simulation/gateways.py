@@ -410,7 +410,7 @@ def _assemble(gateway: Gateway) -> None:
             refusals=refusals,
             parking=parking,
             replays=Replays(reads, answers),
-            execution=Execution(connect, clock, lease_grace_ms=LEASE_GRACE_MS),
+            execution=Execution(connect, books, clock, lease_grace_ms=LEASE_GRACE_MS),
             settlement=settlement,
             governance=Governance(policies, _nothing, clock),
             confirming=Confirming(connect, books, redactor),

@@ -33,7 +33,10 @@ from gateway.ledger import (
     Intended,
     Killed,
     Late,
+    Level,
     Look,
+    Lower,
+    Lowered,
     Moved,
     Park,
     Placed,
@@ -42,6 +45,7 @@ from gateway.ledger import (
     Settled,
     Stale,
     State,
+    Strike,
     Used,
     Void,
 )
@@ -116,7 +120,12 @@ class Model:
     revisions: dict[str, int] = field(default_factory=dict)
     """Tenant -> the newest rules that were put into force."""
     kills: set[tuple[str, str, str]] = field(default_factory=set)
-    autonomy: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    autonomy: dict[tuple[str, str, str], Level] = field(default_factory=dict)
+    """(tenant, agent, action) -> what persons set last, and where in the log."""
+    strikes: list[tuple[str, Strike, int, int]] = field(default_factory=list)
+    """(tenant, strike, entry, time) of everything that ever counted."""
+    lowerings: list[tuple[str, str, str, Level]] = field(default_factory=list)
+    """(tenant, agent, action, level and its entry)."""
 
     def commit(self, act: Act) -> Answer:
         """Carry one act out."""
@@ -133,6 +142,16 @@ class Model:
                 return self._close(act)
             case Approve():
                 return self._approve(act)
+            case Lower():
+                for strike in act.strikes:
+                    if self._since(act.tenant, strike.agent, strike.action) == strike.since:
+                        self._lower(act.tenant, strike, ())
+                return Moved(name="autonomy")
+
+    def set_autonomy(self, tenant: str, agent: str, action: str, level: int) -> None:
+        """What two persons can do."""
+        seq = self._append(Draft(tenant=tenant, kind="OUTCOME", members={})).seq
+        self.autonomy[tenant, agent, action] = Level(level=level, since=seq)
 
     def look(self, look: Look) -> Seen:
         """What a gateway reads before it decides."""
@@ -143,6 +162,7 @@ class Model:
             in_flight=tuple(self.flying(key, since_ms) for key, since_ms in look.in_flight),
             approvals=tuple(self._found(look.tenant, approval) for approval in look.approvals),
             autonomy=None if look.autonomy is None else self._level(look.tenant, *look.autonomy),
+            is_stopped=not self.kills.isdisjoint(look.kills),
         )
 
     def standing(self, key: bytes) -> int:
@@ -205,7 +225,33 @@ class Model:
         chain = self.chains.setdefault(draft.tenant, [])
         entry = Entry(len(chain) + 1, self.now_ms(), draft)
         chain.append(entry)
+        for strike in draft.strikes:
+            self._strike(draft.tenant, strike, entry)
         return placed(entry)
+
+    def _strike(self, tenant: str, strike: Strike, entry: Entry) -> None:
+        """So many within the window, all of them after the level was last set, lower it."""
+        self.strikes.append((tenant, strike, entry.seq, entry.at_ms))
+        since = self._since(tenant, strike.agent, strike.action)
+        counted = tuple(
+            seq
+            for whose, other, seq, at_ms in self.strikes
+            if (whose, other.agent, other.rule, other.action) == (tenant, strike.agent, strike.rule, strike.action)
+            and seq > since
+            and at_ms > entry.at_ms - strike.window_ms
+        )
+        if len(counted) >= strike.times:
+            self._lower(tenant, strike, counted)
+
+    def _lower(self, tenant: str, strike: Strike, counted: tuple[int, ...]) -> None:
+        former = self._highest(tenant, strike.agent) if strike.action == "*" else None
+        if former is None:
+            seen = self._level(tenant, strike.agent, strike.action)
+            former = 1 if seen is None else seen.level
+        if former > strike.to:
+            lowered = Lowered(former=former, level=strike.to, events=counted)
+            seq = self._append(strike.entry(lowered)).seq
+            self.lowerings.append((tenant, strike.agent, strike.action, Level(level=strike.to, since=seq)))
 
     def _intend(self, act: Intend) -> Answer:
         stored = self.calls.get(act.row.claim)
@@ -234,6 +280,11 @@ class Model:
         for scope in act.kills:
             if scope in self.kills:
                 return Killed(scope=scope[1], target=scope[2])
+        if act.autonomy is not None:
+            agent, action, decided = act.autonomy
+            seen = self._level(act.row.tenant, agent, action)
+            if decided != (1 if seen is None else seen.level):
+                return Moved(name="autonomy")
         for approval in act.approvals:
             if self.used.get(approval, act.row.call_id) != act.row.call_id:
                 return Used(approval_id=approval)
@@ -322,6 +373,9 @@ class Model:
         stored = self._parked(act.approval.tenant, act.approval.call_id)
         if isinstance(stored, Stale):
             return stored
+        for kill in act.kills:
+            if kill in self.kills:
+                return Killed(scope=kill[1], target=kill[2])
         self.approvals[act.approval.approval_id] = act.approval
         return self._append(act.entry)
 
@@ -372,8 +426,32 @@ class Model:
             return "approval_expired"
         return "approval_stale" if self.revisions.get(row.tenant, 0) > revision else None
 
-    def _level(self, tenant: str, agent: str, action: str) -> int | None:
-        return self.autonomy.get((tenant, agent, action), self.autonomy.get((tenant, agent, "*")))
+    def _level(self, tenant: str, agent: str, action: str) -> Level | None:
+        """What was set for the action, else for all; less what was lowered since, for the action or for all."""
+        was_set = self.autonomy.get((tenant, agent, action)) or self.autonomy.get((tenant, agent, "*"))
+        since = was_set.since if was_set else 0
+        lowered = [
+            level.level
+            for whose, who, what, level in self.lowerings
+            if (whose, who) == (tenant, agent) and what in (action, "*") and level.since > since
+        ]
+        if was_set is None and not lowered:
+            return None
+        return Level(level=min([was_set.level if was_set else 1, *lowered]), since=since)
+
+    def _highest(self, tenant: str, agent: str) -> int:
+        """The most that the agent may do alone anywhere."""
+        places = {"*"} | {action for whose, who, action in self.autonomy if (whose, who) == (tenant, agent)}
+        found = [self._level(tenant, agent, action) for action in places]
+        return max(1 if each is None else each.level for each in found)
+
+    def _since(self, tenant: str, agent: str, action: str) -> int:
+        """The entry after which strikes count: by which the level was set, for all of them any was."""
+        if action == "*":
+            own = [level.since for (whose, who, _), level in self.autonomy.items() if (whose, who) == (tenant, agent)]
+            return max(own, default=0)
+        was_set = self.autonomy.get((tenant, agent, action)) or self.autonomy.get((tenant, agent, "*"))
+        return was_set.since if was_set else 0
 
 
 def full(stored: Stored) -> FullRow:

@@ -1,7 +1,7 @@
 # `make` alone prints the targets. Every target that runs Python makes .venv first, from a hash-pinned lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format lint types imports bench bench-proofs faults simulate corpus conformance opa differential mutants lock clean set-up-run set-up-dev
+.PHONY: help demo dev test check format lint types imports bench bench-proofs faults simulate corpus conformance names opa differential mutants lock clean set-up-run set-up-dev
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -n 2
@@ -55,6 +55,9 @@ conformance: set-up-dev opa ## the Rego engines and the reference: same bundle, 
 	@$(PYTHON) -m pytest -q tests/conformance
 	@$(PYTHON) -m tests.load.conformance --decisions $(CONFORMANCE_DECISIONS)
 
+names: set-up-dev ## install the word lists of the optional name detector (LOCKGATE_NAME_DETECTOR)
+	@$(PYTHON) -m pip install --quiet --no-deps --require-hashes --requirement requirements/names.txt
+
 opa: ## install the OPA server that tests run against, into build/tools (needs Go)
 	@deploy/opa/install.sh
 
@@ -67,6 +70,8 @@ mutants: set-up-dev ## small mistakes in every rule of the base bundle: which pr
 lock: ## resolve requirements/*.in anew (needs uv)
 	@for lock in run dev; do uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 		--python-version 3.11 requirements/$$lock.in -o requirements/$$lock.txt || exit 1; done
+	@uv pip compile --quiet --no-deps --generate-hashes --no-header --upgrade --python-version 3.11 \
+		requirements/names.in -o requirements/names.txt
 
 clean: ## remove .venv, build/ and caches
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -17,7 +17,7 @@ from uuid import UUID
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
-from gateway import autonomy, documents, opening
+from gateway import autonomy, documents, opening, words
 from gateway.activation import SYSTEM, Active, Policies
 from gateway.answers import Answers
 from gateway.approving import Approving
@@ -43,6 +43,7 @@ from gateway.ledger import Append, Draft, Ledger, State
 from gateway.lights import Lights
 from gateway.logs import log
 from gateway.metrics import Metrics
+from gateway.names import Names
 from gateway.parking import Parking
 from gateway.people import People
 from gateway.pipeline import Parts, Pipeline
@@ -166,7 +167,8 @@ async def _assembled(
     issuers = Issuers(settings.issuers, outside.clock)
     desk = Desk(urls.app)
     stack.callback(desk.close)
-    redactor = Redactor(keys.redaction)
+    names = Names(words.load(), outside.clock) if settings.name_detector else None
+    redactor = Redactor(keys.redaction, names)
     shared = _Shared(
         settings=settings,
         outside=outside,

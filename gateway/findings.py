@@ -179,7 +179,7 @@ def find(text: str, *, nested: int = 0) -> list[Finding]:
             for each in itertools.chain(_swept(plain.text), _unpacked(plain.text, nested))
         )
     found += _unpacked(text, nested)
-    return _apart(sorted(found))
+    return apart(sorted(found))
 
 
 def _unpacked(text: str, nested: int) -> Iterator[Finding]:
@@ -208,7 +208,7 @@ def _swept(text: str) -> Iterator[Finding]:
         pieces = left
 
 
-def _apart(found: list[Finding]) -> list[Finding]:
+def apart(found: list[Finding]) -> list[Finding]:
     """Findings that overlap become one, of the kind that begins first."""
     apart: list[Finding] = []
     for each in found:

@@ -19,6 +19,7 @@ from gateway.encoding import encode
 from gateway.errors import Unavailable
 from gateway.findings import Finding
 from gateway.identity import Principal, PrincipalKind
+from gateway.names import Names
 from tool_registry.contracts import TOKEN_PATTERN, Contract, Field, Kind, Label
 from tool_registry.declarations import TEXT_MAX
 
@@ -47,8 +48,10 @@ class _Plan:
 class Redactor:
     """Hides what a reader need not see. Holds the key that tokens are made with."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, names: Names | None = None) -> None:
+        """`names`: looks into free text for what has no shape of its own; None where the settings do not ask for it."""
         self._key = key
+        self._names = names
         self._hidden: dict[tuple[str, PrincipalKind, tuple[str, ...]], frozenset[Label]] = {}
         """By contract, kind and roles: as many as there are contracts and sets of roles in use."""
         self._clean: dict[str, bool] = {}
@@ -118,12 +121,21 @@ class Redactor:
         Raises `Unavailable` when nobody can say what it holds: then it is neither shown nor recorded.
         """
         pieces, at = [], 0
-        for found in _found(text):
+        for found in self._found(text):
             # Escaped: what was hidden in a text may hold characters that no value of the gateway has.
             said = found.said.encode("unicode_escape").decode("ascii")
             pieces += [text[at : found.start], f"[{found.kind} {self.token(said, tenant)}]"]
             at = found.end
         return "".join([*pieces, text[at:]])
+
+    def _found(self, text: str) -> list[Finding]:
+        if len(text) > TEXT_MAX:  # No declared text is longer; finding takes time that grows with it.
+            raise Unavailable("redaction_failed", "a text is too long to be redacted")
+        try:
+            found = findings.find(text)
+            return found if self._names is None else findings.apart(sorted([*found, *self._names.find(text)]))
+        except Exception as error:  # Whatever went wrong did so over a value that nobody may see.
+            raise Unavailable("redaction_failed", "a text could not be redacted") from error
 
     def token(self, value: Any, tenant: str) -> str:
         """The keyed token of a value: 64 bits, per tenant."""
@@ -193,15 +205,6 @@ def _planned(fields: Sequence[Field], hidden: frozenset[Label]) -> _Plan:
         names=frozenset(field.name for field in fields),
         resolving=frozenset(field.name for field in fields if field.resolves),
     )
-
-
-def _found(text: str) -> list[Finding]:
-    if len(text) > TEXT_MAX:  # No declared text is longer; finding takes time that grows with it.
-        raise Unavailable("redaction_failed", "a text is too long to be redacted")
-    try:
-        return findings.find(text)
-    except Exception as error:  # Whatever went wrong did so over a value that nobody may see.
-        raise Unavailable("redaction_failed", "a text could not be redacted") from error
 
 
 def _may_see(viewer: Principal, readers: Sequence[str]) -> bool:

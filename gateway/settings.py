@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     rego_shadow: bool = False
     """Whether a worker process evaluates beside that server. What the two decide differently is an incident."""
 
+    name_detector: bool = False
+    """Whether free text is searched for names, addresses, dates and ages too. Needs `requirements/names.txt`."""
+
     test_crash: str = ""
     """`stage:before` or `stage:after`: kills this process at that point of the next write. Only in `dev`."""
 

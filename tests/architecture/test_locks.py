@@ -8,7 +8,7 @@ import pytest
 
 from tests.architecture.tree import ROOT
 
-LOCKS = ("run", "dev")
+LOCKS = ("run", "dev", "names")
 
 
 def lock(which: str) -> str:

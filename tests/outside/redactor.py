@@ -1,5 +1,7 @@
 """How much of what is personal or secret the redactor hides: `python -m tests.outside.redactor FILE` prints a table.
 
+With `--names` the optional detector of names and addresses looks too (`make names` installs its lists).
+
 FILE holds a labelled text per line: `{"id", "text", "spans": [[start, end, type]]}`. A span counts as found when each
 of its characters other than spaces is hidden, and a finding as false when none of its characters is labelled.
 
@@ -25,9 +27,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway import findings
+from gateway import findings, words
+from gateway.clock import SystemClock
+from gateway.findings import Finding
+from gateway.names import Names
 from gateway.redaction import Redactor
 from tool_registry.contracts import Field, Kind, Label
+
+Find = Callable[[str], list[Finding]]
 
 STRUCTURED = ("CREDIT_CARD", "DOMAIN_NAME", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "PHONE_NUMBER", "US_SSN")
 """Types with a shape of their own. The rest are words: names, places, dates."""
@@ -69,31 +76,46 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.outside.redactor", description=__doc__.partition("\n")[0])
     parser.add_argument("file", nargs="?", type=Path)
-    file = parser.parse_args().file
-    if file is None:
-        answer(sys.stdin)
+    parser.add_argument("--names", action="store_true", help="with the optional detector of names and addresses")
+    options = parser.parse_args()
+    find = with_names() if options.names else findings.find
+    if options.file is None:
+        answer(sys.stdin, find)
         return 0
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    free_text(rows)
-    disguises(rows)
+    rows = [json.loads(line) for line in options.file.read_text(encoding="utf-8").splitlines()]
+    free_text(rows, find)
+    disguises(rows, find)
     return 1 if labelled(rows) else 0
 
 
-def answer(lines: Iterable[str]) -> None:
+def with_names() -> Find:
+    """What the redactor finds with the detector on. Here nobody else needs the event loop: it may take its time."""
+    names = Names(words.load(), Timeless())
+    return lambda text: findings.apart(sorted([*findings.find(text), *names.find(text)]))
+
+
+class Timeless(SystemClock):
+    """A clock by which nothing takes time."""
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def answer(lines: Iterable[str], find: Find) -> None:
     """What is found in each text, as the published scorer reads it."""
     for line in lines:
         asked = json.loads(line)
-        spans = [[each.start, each.end, each.kind] for each in findings.find(asked["text"])]
+        spans = [[each.start, each.end, each.kind] for each in find(asked["text"])]
         print(json.dumps({"id": asked["id"], "spans": spans}), flush=True)
 
 
-def free_text(rows: Sequence[dict[str, Any]]) -> None:
+def free_text(rows: Sequence[dict[str, Any]], find: Find) -> None:
     """Print recall by type and false findings by kind."""
     found: Counter[str] = Counter()
     missed: Counter[str] = Counter()
     false: Counter[str] = Counter()
     for row in rows:
-        found_here = findings.find(row["text"])
+        found_here = find(row["text"])
         hidden = {place for each in found_here for place in range(each.start, each.end)}
         personal: set[int] = set()
         for start, end, kind in row["spans"]:
@@ -106,25 +128,25 @@ def free_text(rows: Sequence[dict[str, Any]]) -> None:
         print_recall(kind, found[kind], missed[kind])
     print_recall("structured types", *(sum(each[kind] for kind in STRUCTURED) for each in (found, missed)))
     print_recall("all types", found.total(), missed.total())
-    for kind in dict.fromkeys(kind for kind, _, _ in findings.SHAPES):
+    for kind in dict.fromkeys([*(kind for kind, _, _ in findings.SHAPES), *sorted(false)]):
         print(f"  false findings, {kind:<10}{false[kind]:>6}")
 
 
-def disguises(rows: Sequence[dict[str, Any]]) -> None:
+def disguises(rows: Sequence[dict[str, Any]], find: Find) -> None:
     """Print the recall of each form, over the values of the structured types."""
     print("disguises: values of structured types, each alone in a sentence")
     values = [value for kind, value in labelled_values(rows) if kind in STRUCTURED]
     for name, form in FORMS.items():
-        found = sum(is_hidden(value, form(value)) for value in values)
+        found = sum(is_hidden(value, form(value), find) for value in values)
         print_recall(name, found, len(values) - found)
 
 
-def is_hidden(value: str, written: str) -> bool:
+def is_hidden(value: str, written: str, find: Find) -> bool:
     """Whether each character but spaces is hidden: of the value where it stands in what is written, or else of all."""
     text = SENTENCE.format(written)
     meant = value if value in written else written
     begin = text.index(meant)
-    hidden = {place for each in findings.find(text) for place in range(each.start, each.end)}
+    hidden = {place for each in find(text) for place in range(each.start, each.end)}
     return all(place in hidden for place in range(begin, begin + len(meant)) if not text[place].isspace())
 
 

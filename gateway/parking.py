@@ -87,10 +87,8 @@ class Parking:
             return self._answers.parked(call, body, None)
         packet = {**self._refusals.packet(attempt, gathered, wanting.ruling), "needs": wanting.document()}
         entry = entries.parked(attempt, wanting.ruling, packet)
-        # A row that is there keeps its editors: what it came to edit later ends with its intent, which names them.
-        ends = attempt.ends if attempt.held is None else None
         placed = await self._refusals.commit(
-            Park(row=row, entry=entry, expires_at_ms=expires_at_ms, answer=body, ends=ends)
+            Park(row=row, entry=entry, expires_at_ms=expires_at_ms, answer=body, ends=attempt.ends)
         )
         if not isinstance(placed, Placed):
             raise self._refusals.of_ledger(attempt, placed)
@@ -113,6 +111,9 @@ class Parking:
             return Edit()
         if edited.state is not State.PARKED:
             raise Conflict("call_closed", "only a parked call can be edited", members={"call": call_text(call.edits)})
+        if held is not None:
+            # Whoever approved it was not told that it would end another call.
+            raise Denied("edit_not_allowed", "an edit is a call of its own, under a new key")
         if edited.row.tool != call.tool.contract.name:
             # It would end the other call without being a version of it: that is for its requester alone.
             raise Denied("edit_not_allowed", "an edit is a call to the same tool")

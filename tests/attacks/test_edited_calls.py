@@ -138,6 +138,6 @@ def test_a_call_does_not_edit_itself(story: Story) -> None:
         parked.token, parked.order, parked.cents, key=parked.key, approvals=[approval], edits=parked.call
     )
 
-    assert (answer.status, answer.reason) == (409, "call_closed")
+    assert (answer.status, answer.reason) == (403, "edit_not_allowed")
     assert parked.present(approval).document["status"] == "executed"
     assert len(story.effects(parked.call)) == 1

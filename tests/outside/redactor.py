@@ -141,7 +141,7 @@ def disguises(rows: Sequence[dict[str, Any]], find: Find) -> None:
         print_recall(name, found, len(values) - found)
 
 
-def is_hidden(value: str, written: str, find: Find) -> bool:
+def is_hidden(value: str, written: str, find: Find = findings.find) -> bool:
     """Whether each character but spaces is hidden: of the value where it stands in what is written, or else of all."""
     text = SENTENCE.format(written)
     meant = value if value in written else written

@@ -34,16 +34,23 @@ def database(settings: Settings, stack: AsyncExitStack | ExitStack) -> Urls:
         )
     if urls.migrator:
         migrations.upgrade(urls.migrator)
-    startup.require(urls.app, urls.auditor)
+    startup.require(urls.app, urls.auditor, needs_standby=settings.standby == "synchronous")
     return urls
 
 
-def require_ours(settings: Settings, urls: Urls) -> None:
+def require_ours(settings: Settings, urls: Urls) -> int:
     """
     Check that the database holds the log that this data home saw, and is the one that it belongs to.
+
+    Gives the time of the newest entry that either of them knows of, 0 where there is none.
 
     Raises `LogSetBack` and `DatabaseOfAnother`: an operator decides (`operating`).
     """
     with connections.connect(urls.app) as connection:
-        journal.compare(connection, settings.data / "checkpoints")
+        kept = settings.data / "checkpoints"
+        journal.compare(connection, kept)
         identity.require(settings.data, identity.read(connection, SYSTEM))
+        named = sorted({*journal.tenants(kept), SYSTEM})
+        with connections.transaction(connection, named) as cursor:
+            found = cursor.execute("select coalesce(max(at_ms), 0) from lockgate.heads").fetchone()
+    return int(found[0]) if found is not None else 0

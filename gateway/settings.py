@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     auditor_url: SecretStr | None = None
     migrator_url: SecretStr | None = None
 
+    standby: Literal["none", "synchronous"] = "none"
+    """`synchronous`: a server of the operator's must make each commit wait for a standby, or the start is refused."""
+
     issuers: Path
     """JSON file: [{"issuer", "audience", "keys": path of a JWK set, "tenants": [names]}]. Read again when changed."""
 

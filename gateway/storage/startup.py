@@ -102,6 +102,10 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "setting_ignore_checksum_failure": ("is `ignore_checksum_failure`: damage would be read", _SETTING_STEP),
     "setting_transaction_read_only": ("is `default_transaction_read_only`: nothing could be recorded", _SETTING_STEP),
     "setting_session_replication_role": ("is `session_replication_role`: triggers would not run", _SETTING_STEP),
+    "standby_missing": (
+        "is `synchronous_standby_names`: a fail-over would lose what was acknowledged",
+        "name the standby there, or set LOCKGATE_STANDBY to `none`",
+    ),
     "server_in_recovery": ("is a standby", "connect to the primary"),
     "server_too_old": ("is older than PostgreSQL 17", "upgrade the server"),
     "server_encoding": ("is not UTF8", "create the database with encoding UTF8"),
@@ -136,9 +140,12 @@ class UnsafeDatabase(Exception):
         self.findings = findings
 
 
-def require(app_url: str, auditor_url: str) -> None:
-    """Raise `UnsafeDatabase` with every finding, or return."""
-    if findings := check(app_url, auditor_url):
+def require(app_url: str, auditor_url: str, *, needs_standby: bool = False) -> None:
+    """Raise `UnsafeDatabase` with every finding, or return. `needs_standby`: commits must wait for one."""
+    findings = check(app_url, auditor_url)
+    if needs_standby:
+        findings += _alone(app_url)
+    if findings:
         raise UnsafeDatabase(findings)
 
 
@@ -156,6 +163,13 @@ def check(app_url: str, auditor_url: str) -> list[Finding]:
         except psycopg.Error as error:
             raise DatabaseUnavailable(f"start-up check: {connections.reason(error)}") from error
     return findings
+
+
+def _alone(app_url: str) -> list[Finding]:
+    """A server that acknowledges commits before any other has them."""
+    with connections.inspect(app_url) as app:
+        ((names,),) = app.execute("show synchronous_standby_names").fetchall()
+    return [] if names else [Finding(name="standby_missing", login="app", subject=names)]
 
 
 def _of(connection: Connection, login: str) -> list[Finding]:

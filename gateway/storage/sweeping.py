@@ -9,7 +9,6 @@ is executing it is also how long the call belongs to its worker.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,7 +95,7 @@ class Sweeping:
                 overdue=overdue(connection, tenants, limit=limit),
             )
 
-        return await asyncio.to_thread(self._desk.borrow, work)
+        return await self._desk.lend(work)
 
     async def is_stopped(self, tenants: Sequence[str], switches: Sequence[tuple[str, str, str]]) -> bool:
         """Whether one of the switches of these tenants is engaged. Raises `LedgerUnavailable`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +23,7 @@ from gateway.answers import Answers
 from gateway.approving import Approving
 from gateway.auditing import Auditing
 from gateway.cataloguing import Cataloguing
-from gateway.clock import Clock, SystemClock
+from gateway.clock import Clock, LogClock, SystemClock
 from gateway.confirming import Confirming
 from gateway.connectors import Dispatch, HttpConnector, LocalConnector, Outcome, by_kind
 from gateway.doors.batches import Batches
@@ -83,6 +83,7 @@ from invariants.supervisor import Prover
 from policies.rego import RegoWorker
 from policies.rego_answers import RegoEngine
 from policies.rego_shadow import ShadowedRego
+from proofs.checkpoints import Checkpoint
 from proofs.keys import KeyRing, PrivateKey, TrustedKey
 from tool_registry.registry import Registry, load_catalogue
 
@@ -111,10 +112,12 @@ async def gateway(
     outside = outside or Outside()
     async with AsyncExitStack() as stack:
         urls = await asyncio.to_thread(opening.database, settings, stack)
-        await asyncio.to_thread(opening.require_ours, settings, urls)
+        newest_ms = await asyncio.to_thread(opening.require_ours, settings, urls)
         keys = await asyncio.to_thread(_Keys.of, settings, urls)
-        ledger = await _ledger(settings, urls, keys, outside, stack)
-        yield await _assembled(settings, outside, urls, keys, ledger, ending or asyncio.Event(), stack)
+        clock = LogClock(outside.clock)
+        clock.observe(newest_ms)
+        ledger = await _ledger(settings, urls, keys, outside, clock, stack)
+        yield await _assembled(settings, outside, clock, urls, keys, ledger, ending or asyncio.Event(), stack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +145,9 @@ class _Keys:
         return KeyRing((*own, *bundle_keys.keys))
 
 
-async def _ledger(settings: Settings, urls: Urls, keys: _Keys, outside: Outside, stack: AsyncExitStack) -> Ledger:
+async def _ledger(
+    settings: Settings, urls: Urls, keys: _Keys, outside: Outside, clock: LogClock, stack: AsyncExitStack
+) -> Ledger:
     notes = journal.Journal(settings.data / "checkpoints")
     notes.start()
     stack.callback(notes.stop)
@@ -150,13 +155,19 @@ async def _ledger(settings: Settings, urls: Urls, keys: _Keys, outside: Outside,
 
     connect = partial(connections.connect, urls.app, writer=True)
     writer = Writer(connect, pen)
-    sequencer = Sequencer(writer, on_checkpoints=notes.note)
+
+    def note(committed: Sequence[Checkpoint]) -> None:
+        notes.note(committed)
+        clock.observe(max((checkpoint.at_ms for checkpoint in committed), default=0))
+
+    sequencer = Sequencer(writer, on_checkpoints=note)
     return await stack.enter_async_context(Books(sequencer, Lookups(connect)))
 
 
 async def _assembled(
     settings: Settings,
     outside: Outside,
+    clock: LogClock,
     urls: Urls,
     keys: _Keys,
     ledger: Ledger,
@@ -172,6 +183,7 @@ async def _assembled(
     shared = _Shared(
         settings=settings,
         outside=outside,
+        clock=clock,
         ledger=ledger,
         desk=desk,
         records=Records(desk, settings.environment),
@@ -183,8 +195,8 @@ async def _assembled(
         redactor=redactor,
         answers=Answers(redactor),
         refusals=Refusals(ledger, redactor),
-        lights=Lights(ledger, outside.clock),
-        rates=_rates(settings, urls, outside.clock, stack),
+        lights=Lights(ledger, clock),
+        rates=_rates(settings, urls, clock, stack),
         room=Room(outside.clock, in_all=settings.calls_in_flight_max, per_tenant=settings.tenant_calls_in_flight_max),
         ending=ending,
     )
@@ -224,6 +236,7 @@ class _Shared:
 
     settings: Settings
     outside: Outside
+    clock: Clock
     ledger: Ledger
     desk: Desk
     records: Records
@@ -239,10 +252,6 @@ class _Shared:
     rates: Rates
     room: Room
     ending: asyncio.Event
-
-    @property
-    def clock(self) -> Clock:
-        return self.outside.clock
 
     @property
     def environment(self) -> str:
@@ -378,7 +387,7 @@ def _pipeline(
     settings, clock, ledger = shared.settings, shared.clock, shared.ledger
     confirming = Confirming(hands.connect, ledger, shared.redactor)
     stack.push_async_callback(confirming.drain)
-    sources = Sources(hands.http, shared.desk, policies, clock, shared.outside.facts)
+    sources = Sources(hands.http, shared.desk, policies, shared.outside.clock, shared.outside.facts)
     return Pipeline(
         Parts(
             environment=shared.environment,
@@ -391,7 +400,12 @@ def _pipeline(
             room=shared.room,
             policies=policies,
             gather=Gather(
-                facts=sources, ledger=ledger, tokens=hands.tokens, clock=clock, environment=shared.environment
+                facts=sources,
+                ledger=ledger,
+                tokens=hands.tokens,
+                clock=clock,
+                wall=shared.outside.clock,
+                environment=shared.environment,
             ),
             ledger=ledger,
             refusals=shared.refusals,

@@ -1,7 +1,7 @@
 """Time, passed in wherever it is needed, so that tests and replays can hold it still.
 
-Wall time stamps entries and bounds facts; expiry of leases is decided by the database's clock, deadlines by the
-monotonic one.
+The database's clock stamps entries and decides of leases, the monotonic one of deadlines. The machine's wall clock
+says how old a fact is, for sources stamp facts with theirs. Whatever expires does so by the log's time (`LogClock`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall and monotonic time. Two implementations: `SystemClock`, and the tests' clock that stands still."""
+    """Wall and monotonic time. `SystemClock`, `LogClock` over another one, and the tests' clocks."""
 
     def now_ms(self) -> int:
         """Milliseconds since 1970 UTC."""
@@ -29,6 +29,36 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+class LogClock:
+    """
+    A clock that is never behind the log: what has expired by the log's time stays expired, whatever the machine says.
+
+    It gives the machine's time or, when that is later, the time of the newest entry seen and the monotonic time since.
+    So a machine that is set back, or whose clock stands still, revives no token, approval or bundle; one that runs
+    ahead is believed, which only refuses, for as long as it does. Safe to observe from another thread.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen = (clock.now_ms(), clock.monotonic())
+
+    def observe(self, at_ms: int) -> None:
+        """Take note of an entry's time."""
+        monotonic = self._clock.monotonic()
+        if at_ms > self._log_ms(monotonic):
+            self._seen = (at_ms, monotonic)
+
+    def now_ms(self) -> int:
+        return max(self._clock.now_ms(), self._log_ms(self._clock.monotonic()))
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def _log_ms(self, monotonic: float) -> int:
+        at_ms, seen = self._seen
+        return at_ms + int((monotonic - seen) * 1000)
 
 
 def rfc3339(at_ms: int) -> str:

@@ -54,11 +54,15 @@ class Gathered(Struct, frozen=True, kw_only=True):
 class Gather:
     """Builds questions."""
 
-    def __init__(self, *, facts: FactReader, ledger: Ledger, tokens: Tokens, clock: Clock, environment: str) -> None:
+    def __init__(
+        self, *, facts: FactReader, ledger: Ledger, tokens: Tokens, clock: Clock, wall: Clock, environment: str
+    ) -> None:
+        """`wall` is the machine's own clock: facts are as old as it says, in both directions."""
         self._facts = facts
         self._tokens = tokens
         self._ledger = ledger
         self._clock = clock
+        self._wall = wall
         self._environment = environment
         self._set_at: dict[tuple[str, str, str], int] = {}
         """By tenant, agent and tool: the entry that last set the level, as of the last look. Surges count since it."""
@@ -71,9 +75,9 @@ class Gather:
         stale), `BadRequest` (`token_unknown`) and `Unavailable` (a source or the ledger cannot answer).
         """
         resolved = await self._resolve(call, active)
-        now_ms = self._clock.now_ms()
-        facts = await self._read_facts(call, now_ms)
-        counters = _counters(call, facts, now_ms)
+        now_ms, wall_ms = self._clock.now_ms(), self._wall.now_ms()
+        facts = await self._read_facts(call, wall_ms)
+        counters = _counters(call, facts, now_ms=now_ms, wall_ms=wall_ms)
         seen, surges = await self._look(call, counters, active, now_ms)
         approvals = verify(call, presented, seen.approvals, facts=facts, now_ms=now_ms)
         readings = _readings(counters, seen)
@@ -188,7 +192,7 @@ class _Counter(NamedTuple):
     since_ms: int | None
 
 
-def _counters(call: Call, facts: Mapping[str, Reading], now_ms: int) -> list[_Counter]:
+def _counters(call: Call, facts: Mapping[str, Reading], *, now_ms: int, wall_ms: int) -> list[_Counter]:
     """The limits that apply to this call."""
     principal, tool, arguments = call.principal, call.tool.contract.name, call.arguments
     is_agent = principal.kind is PrincipalKind.AGENT
@@ -202,7 +206,7 @@ def _counters(call: Call, facts: Mapping[str, Reading], now_ms: int) -> list[_Co
         since = prepared.limit.since
         # Never after we asked: what settles while the fact is on its way is not in it for sure, and by a source
         # whose clock runs ahead it would count neither as in flight nor as settled.
-        counters.append(_Counter(prepared, key, min(facts[since].at_ms, now_ms) if since else None))
+        counters.append(_Counter(prepared, key, min(facts[since].at_ms, wall_ms) if since else None))
     return counters
 
 

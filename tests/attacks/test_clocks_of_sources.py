@@ -94,7 +94,9 @@ def test_what_settles_after_a_fact_was_asked_for_still_counts_as_in_flight(ahead
     That refund counts as in flight, when the question is built and again in the intent transaction.
     """
     ledger = Counters()
-    gather = Gather(facts=Source(ahead_ms), ledger=ledger, tokens=cast(Tokens, None), clock=Still(), environment="dev")
+    gather = Gather(
+        facts=Source(ahead_ms), ledger=ledger, tokens=cast(Tokens, None), clock=Still(), wall=Still(), environment="dev"
+    )
 
     gathered = asyncio.run(gather.question(refund(), cast(Active, SimpleNamespace(schema=SCHEMA)), None))
 

@@ -405,7 +405,9 @@ def _assemble(gateway: Gateway) -> None:
             rates=no_rates,
             room=Room(clock, in_all=512, per_tenant=512),
             policies=policies,
-            gather=Gather(facts=everything, ledger=books, tokens=no_tokens, clock=clock, environment=ENVIRONMENT),
+            gather=Gather(
+                facts=everything, ledger=books, tokens=no_tokens, clock=clock, wall=clock, environment=ENVIRONMENT
+            ),
             ledger=books,
             refusals=refusals,
             parking=parking,

@@ -4,7 +4,8 @@ E1  every effect was intended: the journal holds nothing that the log does not
 E2  no effect id took place twice
 E3  a call that is executed has one effect, one intent that stood, and one outcome that says so
 E4  the stand-alone verifier finds the log whole, and every checkpoint kept earlier in it
-I06 what the counters hold reserved and spent is what the open and the executed calls reserved
+I06 what the counters hold reserved and spent is what the open and the executed calls reserved, and no closed call
+    holds an amount in flight
 
 Only tools of the demo business are counted: governance has its effects in our own tables.
 """
@@ -137,7 +138,12 @@ class Oracle:
                     reserved[bytes.fromhex(key)] += amount
                 elif state == "executed":
                     spent[bytes.fromhex(key)] += amount
-        return [
+        kept = self._query(
+            tenant,
+            "select h.call_id from lockgate.holds h join lockgate.calls c using (call_id)"
+            " where h.state = 'reserved' and c.state not in ('executing', 'in_doubt')",
+        )
+        return [f"I06 {tenant}: call {call} is closed and still holds an amount in flight" for (call,) in kept] + [
             f"I06 {tenant}: `{name}` holds {now} of reserved and spent, its calls [{reserved[key]}, {spent[key]}]"
             for key, name, *now in self._query(tenant, "select key, name, reserved, spent from lockgate.budgets")
             if now != [reserved[key], spent[key]]

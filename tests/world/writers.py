@@ -63,11 +63,11 @@ class Ids:
         self.orders = {tenant: self._rows(tenant, "orders") for tenant in TENANTS}
         self.users = {tenant: self._rows(tenant, "users") for tenant in TENANTS}
 
-    def write(self, chance: Random) -> Write:
+    def write(self, chance: Random, *, cents_max: int = 9) -> Write:
         """A refund, as often as not, or something that can be undone."""
         tenant = chance.choice(TENANTS)
         if chance.random() < 0.5:
-            return self.refund(chance, tenant)
+            return self.refund(chance, tenant, cents_max=cents_max)
         key = _key(chance)
         user = chance.choice(self.users[tenant])["id"]
         if chance.random() < 0.5:
@@ -76,10 +76,10 @@ class Ids:
         arguments = {"target": user, "friction_type": "captcha", "expires_at": until.isoformat().replace("+00:00", "Z")}
         return self._by(tenant, "operator", "apply_friction", arguments, "spam_suspected", key)
 
-    def refund(self, chance: Random, tenant: str = TENANTS[0]) -> Write:
+    def refund(self, chance: Random, tenant: str = TENANTS[0], *, cents_max: int = 9) -> Write:
         """A refund of a few cents."""
         order = chance.choice(self.orders[tenant])
-        arguments = {"order_id": order["id"], "amount_cents": chance.randint(1, 9)}
+        arguments = {"order_id": order["id"], "amount_cents": chance.randint(1, cents_max)}
         return self._by(tenant, "finance", "issue_refund", arguments, "damaged_item", _key(chance))
 
     def _by(self, tenant: str, role: str, tool: str, arguments: Mapping[str, Any], reason: str, key: str) -> Write:

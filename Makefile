@@ -1,11 +1,7 @@
 # `make` alone prints the targets. Every target that runs Python makes .venv first, from a hash-pinned lock.
 
 .DEFAULT_GOAL := help
-<<<<<<< Updated upstream
-.PHONY: help demo dev test check format lint types imports bench bench-proofs faults replicas simulate corpus conformance names opa differential mutants lock clean set-up-run set-up-dev
-=======
-.PHONY: help demo dev test check format lint types imports bench bench-proofs faults soak simulate corpus conformance names opa differential mutants lock clean set-up-run set-up-dev
->>>>>>> Stashed changes
+.PHONY: help demo dev test check format lint types imports bench bench-proofs faults replicas soak simulate corpus conformance names opa differential mutants lock clean set-up-run set-up-dev
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -n 2
@@ -46,14 +42,12 @@ bench-proofs: set-up-dev ## what proofs cost: the gate, a large bundle, a re-che
 faults: set-up-dev ## every campaign of kills, faults and attacks, resumable; prints a table and writes build/faults.json
 	@$(PYTHON) -m tests.campaigns
 
-<<<<<<< Updated upstream
 replicas: set-up-dev ## a primary lost under load, its standby promoted, the old one back; writes build/replicas.json
 	@$(PYTHON) -m tests.load.replicas
-=======
+
 soak: export SOAK_MINUTES ?= 1440
 soak: set-up-dev ## a steady load with faults of the business for a day (SOAK_MINUTES): memory, and what stays reserved; writes build/soak.json
 	@$(PYTHON) -m tests.load.soak --minutes $(SOAK_MINUTES)
->>>>>>> Stashed changes
 
 simulate: export SIMULATED_CALLS ?= 1000000
 simulate: set-up-dev ## calls over a model of the ledger in virtual time, with faults from seeds; writes build/simulation.json

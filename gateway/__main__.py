@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 
 import uvloop
@@ -50,6 +51,8 @@ _COMMANDS = {
 
 def main(command: str = "") -> int:
     """Serve until told to end, or carry out a command. 2: it must not be done like this, and said why."""
+    # What is in memory, keys and people's data among it, is written to no file when the process dies (H06).
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         settings = read()
         configure(settings.log_level)

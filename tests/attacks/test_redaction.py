@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.demo.client import Answer
+from deploy.demo.world import ROOT
 from tests.world.stories import Story, eventually
 
 PERSONAL = ("display_name", "email", "phone")
@@ -220,3 +224,45 @@ def test_nothing_of_the_settings_is_shown(story: Story) -> None:
 
     assert [secret for secret in secrets for page in pages if secret in page] == []
     assert eventually(lambda: story.client.get("/readyz").status == 200)
+
+
+def test_the_memory_of_the_gateway_is_dumped_nowhere(story: Story) -> None:
+    """
+    H06: the process, and every one that it starts, may write no core file: neither now nor by raising its limit.
+    """
+    limits = Path(f"/proc/{story.world.gateways[0].process.pid}/limits").read_text(encoding="ascii")
+
+    (core,) = [line.split() for line in limits.splitlines() if line.startswith("Max core file size")]
+    assert core[4:6] == ["0", "0"]
+
+
+def test_a_fault_is_logged_without_what_it_was_about() -> None:
+    """
+    H06: neither the message of a fault, nor what its frames held, nor what a library says of it reaches the log.
+    """
+    program = """
+import asyncio, logging
+from gateway import logs
+logs.configure("debug")
+def fails(value):
+    local = value + "-in-a-frame"
+    raise ValueError("canary-in-a-message " + local)
+try:
+    fails("canary")
+except ValueError as error:
+    logs.log().error("call_failed", call="call_1", error=error, other="canary with a comma, say")
+    logging.getLogger("library").exception("canary says a library: %s", error)
+async def forgotten():
+    asyncio.get_running_loop().create_task(later())
+    await asyncio.sleep(0)
+async def later():
+    fails("canary")
+asyncio.run(forgotten())
+"""
+
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True)
+
+    told = ran.stdout + ran.stderr
+    assert b"call_failed" in told
+    assert b"ValueError" in told
+    assert b"canary" not in told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from admin import audit, batches, bundles, calls, doctor, explaining, kills, processes, tools, verdicts
+from admin import agents, audit, batches, bundles, calls, doctor, explaining, kills, processes, tools, verdicts
 
 app = typer.Typer(
     name="lockgate",
@@ -13,7 +13,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for part in (processes, calls, verdicts, batches, explaining, tools, doctor):
+for part in (processes, calls, verdicts, batches, explaining, tools, agents, doctor):
     app.add_typer(part.app)
 app.add_typer(audit.verifying)
 app.add_typer(bundles.app, name="bundle")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from admin.errors import CommandError, Found
 from admin.options import Asked, remote
 from invariants.analyses.asking import Inquiry, ask
 from invariants.analyses.results import Analysis, Result, Verdict
+from policies.autonomy import AutonomyRule
 from policies.errors import PolicyFault
 from tool_registry.registry import CATALOGUE
 
@@ -37,7 +38,13 @@ _SHOWS = {
     "newly_refused": "no longer permitted",
     "permitted": "permitted",
 }
-_BESIDE = {"invariants": "invariants.cedar", "rego": "deny.rego", "data": "data.json", "cases": "cases.json"}
+_BESIDE = {
+    "invariants": "invariants.cedar",
+    "rego": "deny.rego",
+    "data": "data.json",
+    "cases": "cases.json",
+    "autonomy": "autonomy.json",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +73,17 @@ class Difference:
     def beside(self) -> tuple[str, ...]:
         """Files that differ and are not compared."""
         old, new = self.old.bundle.content, self.new.bundle.content
-        return tuple(file for member, file in _BESIDE.items() if old[member] != new[member])
+        return tuple(file for member, file in _BESIDE.items() if old.get(member) != new.get(member))
+
+    @property
+    def autonomy(self) -> Mapping[str, str]:
+        """What lowers agents, and no longer in the same way: rule by rule, what became of it."""
+        old, new = ({rule.id: rule for rule in each.bundle.autonomy} for each in (self.old, self.new))
+        return {
+            name: "added" if name not in old else "removed" if name not in new else _changes(old[name], new[name])
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name)
+        }
 
 
 @app.command(cls=solving.Command)
@@ -128,6 +145,7 @@ def _document(found: Difference) -> dict[str, Any]:
         "new": found.new.bundle.digest,
         "missing": found.missing,
         "changed_and_not_compared": list(found.beside),
+        "autonomy_rules": dict(found.autonomy),
         "results": [each.document() for each in found.results],
     }
 
@@ -140,6 +158,8 @@ def _show(found: Difference) -> None:
         display.sentence(f"not all compared: {found.missing}")
     if found.beside:
         display.sentence(f"changed, and not compared: {', '.join(found.beside)}")
+    if found.autonomy:
+        display.table(("autonomy rule", "what became of it"), found.autonomy.items())
     told = [each for each in found.results if each.verdict not in _SAME]
     if told:
         display.table(("tool", "asked by", "verdict", "reason"), _rows(told))
@@ -148,6 +168,16 @@ def _show(found: Difference) -> None:
             display.sentence("")
             display.sentence(f"{_SHOWS.get(witness.shows, witness.shows)}: {each.action} by {each.principal}")
             display.pairs((f"  {name}", value) for name, value in questions.rows(witness.question))
+
+
+def _changes(old: AutonomyRule, new: AutonomyRule) -> str:
+    before, after = old.document(), new.document()
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return "; ".join(f"{name}: {_told(before.get(name))} -> {_told(after.get(name))}" for name in names)
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _rows(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:

@@ -31,7 +31,8 @@ def _steps(candidate: Candidate, *, is_proved: bool) -> Iterator[Step]:
     if findings:
         yield Step(name="validation", status=Status.UNFIT, details=findings)
         return
-    yield Step(name="validation", status=Status.OK, details=("well typed, named and cased",))
+    lowering = [f"autonomy rule `{rule.id}`: {rule.sentence}" for rule in bundle.autonomy]
+    yield Step(name="validation", status=Status.OK, details=("well typed, named and cased", *lowering))
     with display.working(f"running {len(bundle.cases)} cases"):
         tried = _cases(candidate)
     yield tried

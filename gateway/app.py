@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from gateway import autonomy, documents, opening, words
 from gateway.activation import SYSTEM, Active, Policies
+from gateway.agents import Agents
 from gateway.answers import Answers
 from gateway.approving import Approving
 from gateway.auditing import Auditing
@@ -471,6 +472,7 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         undoing=Undoing(pipeline, inquiries, records, policies),
         auditing=Auditing(records, people, tenants=(*shared.tenants, SYSTEM), environment=shared.environment),
         cataloguing=Cataloguing(policies),
+        agents=Agents(shared.desk, policies, clock),
         evidence=Evidence(records=records, desk=shared.desk, policies=policies),
         uploads=Uploads(publishing, policies, shared.desk, shared.refusals, hands.http.admits),
         refusals=shared.refusals,

@@ -54,6 +54,7 @@ _APPROVALS = {
 _PATH = {
     "call": _parameter("path", "call", {"type": "string", "pattern": "^call_[0-9a-f]{32}$"}, required=True),
     "tool": _parameter("path", "tool", {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"}, required=True),
+    "agent": _parameter("path", "agent", {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"}, required=True),
     "digest": _parameter("path", "digest", {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}, required=True),
 }
 _QUERY = {
@@ -62,6 +63,7 @@ _QUERY = {
         _parameter("query", "before_ms", _number(10**14)),
     ],
     "GET /v1/calls/{call}": [_parameter("query", "wait", _number(Settings.model_fields["wait_seconds_max"].default))],
+    "GET /v1/agents": [_parameter("query", "after", {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"})],
     "GET /v1/audit/entries": [_parameter("query", "after", _number(2**53 - 1))],
     "GET /v1/audit/checkpoint": [
         _parameter("query", "tenant", {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"}, required=True)

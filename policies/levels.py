@@ -48,8 +48,14 @@ class Standing:
         Of several lowerings to one level the first is it: it is why the level is no higher.
         """
         if action == EVERY:
-            return max((self._of(each) for each in {EVERY, *self.sets}), key=lambda change: change.level)
-        return self._of(action)
+            return max((self.own(each) for each in {EVERY, *self.sets}), key=lambda change: change.level)
+        return self.own(action)
+
+    def own(self, action: str) -> Change:
+        """The same, where `*` is what every action has without something of its own to say."""
+        found = self._set(action)
+        lowered = [each for each in self.lowerings if each.action in (action, EVERY) and each.seq > found.seq]
+        return min((found, *lowered), key=lambda change: (change.level, change.seq))
 
     def since(self, action: str) -> int:
         """Where counting begins anew: the entry by which persons last set what `current` goes by, for `*` anything."""
@@ -63,8 +69,3 @@ class Standing:
 
     def _set(self, action: str) -> Change:
         return self.sets.get(action) or self.sets.get(EVERY) or _UNSET
-
-    def _of(self, action: str) -> Change:
-        found = self._set(action)
-        lowered = [each for each in self.lowerings if each.action in (action, EVERY) and each.seq > found.seq]
-        return min((found, *lowered), key=lambda change: (change.level, change.seq))

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from gateway import admission, entries
 from gateway.activation import Policies
 from gateway.admission import call_id_of
+from gateway.agents import Agents
 from gateway.answers import Reply, receipt
 from gateway.approving import Approving
 from gateway.auditing import Auditing
@@ -45,6 +46,7 @@ from gateway.undoing import Undoing
 from gateway.uploads import Uploads
 from gateway.waiting import WaitingRoom
 from proofs.approvals import Verdict
+from proofs.shapes import NAME
 
 FEEDBACK_LENGTH_MAX = 2000  # Characters: a paragraph, not a report.
 STATES = ("executing", "executed", "failed", "not_done", "in_doubt", "parked", "rejected", "cancelled", "expired")
@@ -65,6 +67,7 @@ class Inside:
     undoing: Undoing
     auditing: Auditing
     cataloguing: Cataloguing
+    agents: Agents
     evidence: Evidence
     uploads: Uploads
     refusals: Refusals
@@ -120,6 +123,7 @@ class Asked:
 QUERIES = {
     "/v1/calls": frozenset({"state", "before_ms"}),
     "/v1/calls/{call}": frozenset({"wait"}),
+    "/v1/agents": frozenset({"after"}),
     "/v1/audit/entries": frozenset({"after"}),
 }
 """The members that a query may have, by path; those of all other guarded routes have none."""
@@ -155,6 +159,8 @@ class Routes:
             ("GET", "/v1/tools", self._tools, None),
             ("GET", "/v1/tools/{tool}", self._tool, None),
             ("POST", "/v1/tools", self._upload_tool, self._in.settings.bundle_bytes_max),
+            ("GET", "/v1/agents", self._agents, None),
+            ("GET", "/v1/agents/{agent}", self._agent, None),
             ("GET", "/v1/bundles", self._bundles, None),
             ("POST", "/v1/bundles", self._upload_bundle, self._in.settings.bundle_bytes_max),
             ("GET", "/v1/bundles/{digest}", self._bundle, None),
@@ -315,6 +321,15 @@ class Routes:
 
     async def _tool(self, asked: Asked) -> Reply:
         return self._in.cataloguing.tool(asked.principal, asked.request.path_params["tool"])
+
+    async def _agents(self, asked: Asked) -> Reply:
+        after = asked.request.query_params.get("after", "")
+        if after and not NAME.fullmatch(after):
+            raise BadRequest("query_malformed", "`after` must be the name of an agent", status=422)
+        return await self._in.agents.all(asked.principal, after)
+
+    async def _agent(self, asked: Asked) -> Reply:
+        return await self._in.agents.one(asked.principal, asked.request.path_params["agent"])
 
     async def _upload_tool(self, asked: Asked) -> Reply:
         require_person(asked.principal, UPLOAD_ROLES)

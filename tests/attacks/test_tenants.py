@@ -79,7 +79,9 @@ def test_a_call_of_another_tenant_is_an_unknown_call(
     assert answers[0].document == answers[1].document == answers[2].document
 
 
-NAMED = [(method, path) for method, path in surface.guarded() if {"{call}", "{digest}"} & set(path.split("/"))]
+NAMED = [
+    (method, path) for method, path in surface.guarded() if {"{call}", "{digest}", "{agent}"} & set(path.split("/"))
+]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,7 @@ def foreign_ids(story: Story) -> dict[str, list[str]]:
     return {
         "{call}": [parked.call, done.call, "call_" + "0" * 32],
         "{digest}": [foreign_bundle(story), "sha256:" + "0" * 64],
+        "{agent}": [story.agent(2, tenant=THEIRS).id, "agent-nobody"],
     }
 
 

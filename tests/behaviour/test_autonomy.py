@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx2
 import pytest
 
 from deploy.demo.cast import Agent
 from deploy.demo.client import Answer
-from tests.world.stories import REASON, Story
+from tests.world.stories import AGENT_TOOLS, REASON, Story
 
 RUNS = "executed"
 REFUSED = "refused"
@@ -216,3 +218,192 @@ def test_repeated_denials_lower_an_agent_at_the_very_next_call(story: Story) -> 
         (f"agent/{agent.id}", "denied-again-and-again", 2, 1)
     ]
     assert len(lowered[0]["events"]) == 20
+
+
+def lowered(story: Story, agent: Agent, after: int) -> list[tuple[str, str, int, int]]:
+    """Rule, action, former and new level of every lowering of the agent since that entry."""
+    return [
+        (entry["rule"], entry["action"], entry["former"], entry["level"])
+        for entry in story.entries(after=after)
+        if entry["kind"] == "LOWERED" and entry["principal"] == f"agent/{agent.id}"
+    ]
+
+
+def raised(story: Story, agent: Agent, action: str, to: int) -> None:
+    """Two persons raise the level."""
+    story.govern("set_autonomy", {"agent": agent.id, "action": action, "level": to}, "proved_reliable")
+
+
+def test_what_came_before_a_raise_counts_no_more(story: Story) -> None:
+    """
+    Raised by two persons, an agent acts alone again; the twenty denials of before do not lower it a second time, and
+    only twenty new ones do.
+    """
+    agent, order, size = story.agent(2), story.order(50_000), story.size()
+    denials(story, agent, 20)
+
+    raised(story, agent, "issue_refund", 3)
+    met = [outcome(story.refund(agent.token, order, 1_000))]
+    denials(story, agent, 19)
+    met.append(outcome(story.refund(agent.token, order, 1_000)))
+    denials(story, agent, 1)
+    met.append(outcome(story.refund(agent.token, order, 1_000)))
+
+    assert met == [RUNS, RUNS, "finance"]
+    assert [(former, to) for _, _, former, to in lowered(story, agent, size)] == [(2, 1), (3, 1)]
+
+
+def test_a_lowered_action_leaves_the_others_as_they_are(story: Story) -> None:
+    """
+    Denied refunds lower refunds: flags of the same agent, and refunds of another, run as before.
+    """
+    agent, other = story.agent(2), story.agent(2)
+
+    denials(story, agent, 21)
+    flag = story.client.call(agent.token, "toggle_feature_flag", _flag(32), reason="experiment")
+    others = story.refund(other.token, story.order(), 1_000)
+
+    assert (level(story, agent), level(story, agent, "*"), level(story, other)) == (1, 2, 2)
+    assert (outcome(flag), outcome(others)) == (RUNS, RUNS)
+
+
+def test_denials_everywhere_leave_an_observer(story: Story) -> None:
+    """
+    A hundred denials within the window, whatever was asked for, lower every action at once, and one entry says so.
+    """
+    agent, size = story.agent(2), story.size()
+    order = story.order(60_000)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: story.refund(agent.token, order, 60_000), range(110)))
+
+    met = outcome(story.client.call(agent.token, "toggle_feature_flag", _flag(33), reason="experiment"))
+
+    assert met == REFUSED
+    assert lowered(story, agent, size) == [
+        ("denied-again-and-again", "issue_refund", 2, 1),
+        ("denied-everywhere", "*", 2, 0),
+    ]
+
+
+def test_unknown_outcomes_lower(story: Story) -> None:
+    """
+    Ten refunds of which the tool gave no answer: the eleventh waits, although all of them are found out later.
+    """
+    agent, order, size = story.agent(2), story.order(50_000), story.size()
+    faults = story.world.business.url + "/faults"
+    httpx2.post(faults, json={"tool": "issue_refund", "mode": "reset_after", "count": 10}, trust_env=False)
+
+    met = [story.refund(agent.token, order, 100).status for _ in range(10)]
+    after = outcome(story.refund(agent.token, order, 100))
+
+    assert (met, after) == ([504] * 10, "finance")
+    assert lowered(story, agent, size) == [("outcomes-unknown", "issue_refund", 2, 1)]
+
+
+def test_rejections_lower(story: Story) -> None:
+    """
+    Five calls of an agent that people rejected: what it may do alone with the tool is gone.
+    """
+    agent, size = story.agent(2), story.size()
+    for _ in range(5):
+        parked = story.parked_refund(agent.token)
+        story.client.approve(story.person("finance", 2), parked.answer, verdict="reject")
+
+    met = outcome(story.refund(agent.token, story.order(), 1_000))
+
+    assert met == "finance"
+    assert lowered(story, agent, size) == [("rejected-by-people", "issue_refund", 2, 1)]
+
+
+def test_a_surge_lowers_before_the_call_that_makes_it(story: Story) -> None:
+    """
+    Sixty changes within a window run; the next is decided at the level that is left. The switch back by two persons
+    begins a new count within the same window.
+    """
+    agent, size = story.agent(2), story.size()
+
+    def flags() -> int:
+        """How many run before one waits; a window may end meanwhile."""
+        for run in range(125):
+            if outcome(story.client.call(agent.token, "toggle_feature_flag", _flag(34), reason="experiment")) != RUNS:
+                return run
+        return 125
+
+    first = flags()
+    raised(story, agent, "*", 2)
+    second = flags()
+
+    assert 60 <= first <= 120
+    assert 60 <= second <= 120
+    assert [rule for rule, *_ in lowered(story, agent, size)] == ["settings-surge"] * 2
+
+
+def test_what_the_gateway_itself_brings_about_counts_for_nothing(story: Story) -> None:
+    """
+    Calls under a kill switch, unknown tools and calls of people never lower an agent.
+    """
+    agent, size = story.agent(2), story.size()
+    order = story.order(50_000)
+    arguments = {"scope": "agent", "target": agent.id, "reason": "a drill"}
+    story.client.call(story.person("operator").token, "engage_kill", arguments, reason="drill")
+    killed = [story.refund(agent.token, order, 1_000).reason for _ in range(25)]
+    story.govern("release_kill", {"scope": "agent", "target": agent.id}, "drill")
+    growth = story.person("growth").token
+    people = [story.refund(growth, order, 1_000).status for _ in range(25)]
+
+    met = outcome(story.refund(agent.token, order, 1_000))
+
+    assert (set(killed), set(people)) == ({"killed"}, {403})
+    assert met == RUNS
+    assert lowered(story, agent, size) == []
+
+
+def test_nobody_lowers_somebody_elses_agent(story: Story) -> None:
+    """
+    An agent of the same name in another tenant, an agent that acts for the same subject, and a delegate do nothing to
+    the level of an agent whose token they do not hold.
+    """
+    agent, order, size = story.agent(2, subject="per_shared"), story.order(60_000), story.size()
+    issuer = story.world.cast.issuer
+    twin = issuer.agent("globex", agent.id, AGENT_TOOLS)
+    beside = issuer.agent("acme", f"{agent.id}-2", AGENT_TOOLS, subject="per_shared")
+    through = story.delegated(["agent-outermost", agent.id], "per_shared")
+
+    for token in (twin, beside, through):
+        for _ in range(22):
+            story.refund(token, order, 60_000)
+    met = outcome(story.refund(agent.token, story.order(), 1_000))
+
+    assert met == RUNS
+    assert lowered(story, agent, size) == []
+
+
+def test_an_agent_and_its_tenant_see_the_level_and_why(story: Story) -> None:
+    """
+    Level, since when, and the rule with its entry: for people of the tenant and the agent itself; another agent,
+    another tenant and an agent that there never was are the same 404.
+    """
+    agent, other = story.agent(2), story.agent(2)
+    denials(story, agent, 25)
+    denials(story, other, 3)
+
+    own = story.client.get(f"/v1/agents/{agent.id}", agent.token)
+    listed = story.client.get(f"/v1/agents?after={agent.id[:-1]}", story.person("auditor").token).document["agents"]
+    counted = story.client.get(f"/v1/agents/{other.id}", story.person("operator").token).document["counted"]
+    strangers = [
+        story.client.get(f"/v1/agents/{agent.id}", other.token),
+        story.client.get(f"/v1/agents/{agent.id}", story.person("security", 1, "globex").token),
+        story.client.get("/v1/agents/agent-there-never-was", story.person("security").token),
+        story.client.get("/v1/agents/NONAME", story.person("security").token),
+    ]
+
+    shown = {each["action"]: each for each in own.document["actions"]}
+    assert (shown["issue_refund"]["level"], shown["issue_refund"]["rule"]) == (1, "denied-again-and-again")
+    assert shown["issue_refund"]["since"] >= shown["*"]["since"]
+    assert (shown["*"]["level"], shown["*"]["by"]) == (2, "persons")
+    assert own.document in [{**each, "counted": own.document["counted"]} for each in listed]
+    assert [(each["rule"], each["count"], each["times"]) for each in counted] == [
+        ("denied-again-and-again", 3, 20),
+        ("denied-everywhere", 3, 100),
+    ]
+    assert {(each.status, each.reason) for each in strangers} == {(404, "unknown_agent")}

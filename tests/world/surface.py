@@ -51,7 +51,12 @@ def mutating() -> list[tuple[str, str]]:
 
 def filled(path: str) -> str:
     """A template with made-up ids."""
-    made_up = {"{call}": "call_" + "0" * 32, "{tool}": "issue_refund", "{digest}": "sha256:" + "0" * 64}
+    made_up = {
+        "{call}": "call_" + "0" * 32,
+        "{tool}": "issue_refund",
+        "{agent}": "agent-nobody",
+        "{digest}": "sha256:" + "0" * 64,
+    }
     for name, value in made_up.items():
         path = path.replace(name, value)
     return path

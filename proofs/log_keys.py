@@ -55,9 +55,6 @@ class LogKeys:
 
     def add(self, entry: Mapping[str, Any], report: Report) -> None:
         """Take the next entry, and report what is wrong with the key that it names, or with its time."""
-        if self._next is not None:
-            report("key_unsigned", f"entry {self._next[0]} names a new key, and no checkpoint ends with it")
-            self._next = None
         try:
             if entry["kind"] == KIND:
                 self._take(entry)
@@ -68,6 +65,11 @@ class LogKeys:
         if self._in_force is not None and entry["at_ms"] < self._at_ms:
             report("back_dated", "its time lies before that of the entry before it")
         self._at_ms = entry["at_ms"]
+
+    def unsigned(self) -> int | None:
+        """The KEY entry before the next entry, when no good checkpoint ended with it: what it names is no key."""
+        pending, self._next = self._next, None
+        return None if pending is None else pending[0]
 
     def verify(self, checkpoint: Checkpoint) -> None:
         """

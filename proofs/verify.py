@@ -167,6 +167,9 @@ class _Reading:
         seq = item.entry.get("seq")
         if seq != expected or type(seq) is not int:
             self._out_of_sequence(expected, seq)
+        if (named := log_keys.unsigned()) is not None and len(self.findings) < FINDINGS_MAX:
+            cause = "names a new key, and no good checkpoint by the key before it ends with it"
+            self.findings.append(self.run.finding(named - 1, "key_unsigned", cause))
         found = self._reporter(seq)
         leaf, previous = tree.leaf_hash(item.record.body), bytes(tree.HASH_BYTES)
         try:

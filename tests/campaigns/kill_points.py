@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from deploy.demo.client import Answer, Client
-from gateway.app import DATABASE
+from gateway.opening import DATABASE
 from tests.campaigns.tallies import Part, Tally
 from tests.faults.kill_points import COMMIT_POINTS, POINTS, STAGE_POINTS, Kill, expected, round_of
 from tests.world import proxy

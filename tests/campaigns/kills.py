@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from deploy.demo.cast import TENANTS
-from gateway.app import DATABASE
+from gateway.opening import DATABASE
 from gateway.storage.connections import DatabaseUnavailable, connect
 from tests.campaigns.tallies import Part, Tally
 from tests.world.fleet import Fleet, fleet

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import httpx2
 
 from deploy.demo.client import Answer, Client
-from gateway.app import DATABASE
 from gateway.killpoints import STAGES
+from gateway.opening import DATABASE
 from tests.world import proxy
 from tests.world.ground import Ground
 from tests.world.proxy import Proxy

@@ -19,7 +19,7 @@ import httpx2
 
 from deploy.demo.client import Answer, Client
 from deploy.demo.world import Gateway
-from gateway.app import DATABASE
+from gateway.opening import DATABASE
 from tests.world import notes, proxy
 from tests.world.ground import SETTINGS, Ground, insist, wait_for
 from tests.world.tools import Tool, declaration

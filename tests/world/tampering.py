@@ -1,355 +1,234 @@
-"""Approved requests and signed verdicts with one thing changed: none of them may run, or count."""
+"""What somebody does to a log: to its lines, without a key, or to its history, with one that he stole.
+
+Each gives the record at which the verifier must find it.
+"""
 
 from __future__ import annotations
 
-import json
-import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
-from typing import Any
 
-from deploy.demo.cast import Person
-from deploy.demo.client import signed
-from proofs import signatures
+from proofs import canonical, checkpoints, export, log_keys
+from proofs.checkpoints import Checkpoint
+from proofs.export import Header, Record
 from proofs.keys import PrivateKey
+from tests.world.logs import Log, Writer
 
-ORDER = 2**252 + 27742317777372353535851937790883648493  # of the group of Ed25519 (RFC 8032 §5.1)
-DIGEST = "sha256:" + "0" * 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approved:
-    """A parked call with everything that its requester and its approver send."""
-
-    token: str
-    body: Mapping[str, Any]
-    """As presented with its approvals."""
-    key: str
-    call: str
-    statement: Mapping[str, Any]
-    """The gateway's part."""
-    approver: Person
-    other: Person
-    """Another approver, of the same role."""
-    strangers: Sequence[str]
-    """Tokens of others who may ask for the same: another agent, one with a subject, a person, another tenant's."""
-    foreign_approval: str
-    """Given for another call of the same requester."""
-    foreign_call: str
+Change = Callable[[random.Random, Log], "Changed"]
+"""Of the lines, by whoever holds no key."""
+Forgery = Callable[[random.Random], "Forged"]
+"""Of the history, by whoever holds one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """One request to `path`."""
+@dataclass(frozen=True)
+class Changed:
+    """Lines that are not those of the log."""
 
-    path: str
-    token: str
-    body: bytes
-    headers: Mapping[str, str]
-
-
-Request = Callable[[Approved, Random], Sent]
-Verdict = Callable[[Approved, Random], Sent]
+    raw: bytes
+    lines: frozenset[int]
+    """Where the first finding may be, from 1."""
+    kept: tuple[Checkpoint, ...] = ()
 
 
-def presented(
-    given: Approved, body: Any = None, *, key: str = "", token: str = "", headers: Mapping[str, str] | None = None
-) -> Sent:
-    """The request as it would run, but for what is given otherwise."""
-    content = body if isinstance(body, bytes) else json.dumps(given.body if body is None else body).encode()
-    sent = {"Idempotency-Key": key or given.key, "Content-Type": "application/json", **(headers or {})}
-    return Sent(path="/v1/calls", token=token or given.token, body=content, headers=sent)
+@dataclass(frozen=True)
+class Forged:
+    """A log that was signed as it is, and should not have been."""
+
+    log: Log
+    seq: int
+    reason: str
+    kept: tuple[Checkpoint, ...] = ()
 
 
-def handed_in(given: Approved, document: Any, *, token: str = "") -> Sent:
-    """A verdict."""
-    path = f"/v1/calls/{given.call}/approvals"
-    headers = {"Content-Type": "application/json"}
-    return Sent(path=path, token=token or given.approver.token, body=json.dumps(document).encode(), headers=headers)
+def deleted(draw: random.Random, log: Log) -> Changed:
+    """A line is gone."""
+    at = draw.randrange(1, len(log.lines))
+    first = max(place for place in range(at) if not log.lines[place].startswith(b'{"entry"')) + 1
+    # The next line shows it; where a checkpoint went, the first entry that it covered, or the header's count.
+    return Changed(b"".join((*log.lines[:at], *log.lines[at + 1 :])), frozenset({1, first + 1, at, at + 1}))
 
 
-# Requests ---------------------------------------------------------------------------------------------------------
+def swapped(draw: random.Random, log: Log) -> Changed:
+    """Two neighbours have changed places."""
+    at = draw.randrange(1, len(log.lines) - 1)
+    lines = [*log.lines[:at], log.lines[at + 1], log.lines[at], *log.lines[at + 2 :]]
+    return Changed(b"".join(lines), frozenset({at, at + 1, at + 2}))
 
 
-def _with(given: Approved, **members: Any) -> dict[str, Any]:
-    return {**given.body, **members}
+def duplicated(draw: random.Random, log: Log) -> Changed:
+    """A line stands twice."""
+    at = draw.randrange(len(log.lines))
+    return Changed(b"".join((*log.lines[: at + 1], *log.lines[at:])), frozenset({at + 2}))
 
 
-def _arguments(given: Approved, **members: Any) -> dict[str, Any]:
-    return _with(given, arguments={**given.body["arguments"], **members})
+def inserted(draw: random.Random, log: Log) -> Changed:
+    """A forged entry takes the number of another, with a fitting link."""
+    at = draw.choice([at for at, line in enumerate(log.lines) if line.startswith(b'{"entry"')])
+    place = export.parse_line(log.lines[at])
+    assert isinstance(place, export.Read)
+    forged = export.entry_line(Record(body=canonical.encode({**place.entry, "kind": "NOTE", "payload": None})))
+    return Changed(b"".join((*log.lines[:at], forged, *log.lines[at:])), frozenset({at + 1, at + 2}))
 
 
-def _one(given: Approved, chance: Random, kind: type) -> tuple[str, Any]:
-    found = [(name, value) for name, value in given.body["arguments"].items() if type(value) is kind]
-    return chance.choice(found)
+def truncated(draw: random.Random, log: Log) -> Changed:
+    """Cut after a checkpoint, header and all: whole by itself, and short of any later checkpoint that was kept."""
+    keep = draw.randrange(1, len(log.checkpoints))
+    size = log.checkpoints[keep - 1].size
+    header = export.header_line(Header(tenant="acme", environment="dev", size=size, checkpoints=keep))
+    raw = b"".join((header, *log.lines[1 : 1 + size + keep]))
+    return Changed(raw, frozenset({1 + size + keep}), (log.checkpoints[-1],))
 
 
-def _another_number(given: Approved, chance: Random) -> Sent:
-    name, value = _one(given, chance, int)
-    return presented(given, _arguments(given, **{name: value + chance.choice([-1, 1, 7, 10_000])}))
+CHANGES: tuple[Change, ...] = (deleted, swapped, duplicated, inserted, truncated)
 
 
-def _another_spelling(given: Approved, chance: Random) -> Sent:
-    _, value = _one(given, chance, int)
-    forms = ["{}.0", '"{}"', "{}e0", "0{}", "+{}", "-{}", "{}0", "{}.00", " {}.", "0x{}", "[{}]"]
-    raw = json.dumps(given.body)
-    return presented(given, raw.replace(f": {value}", ": " + chance.choice(forms).format(value), 1).encode())
+def rewritten(draw: random.Random) -> Forged:
+    """The thief of the present key writes history anew from some entry on; kept checkpoints speak against it."""
+    seed, at = draw.getrandbits(32), draw.randrange(2, 30)
+    kept = _story(random.Random(seed), 30).log().checkpoints
+    return Forged(_story(random.Random(seed), 30, altered=at).log(), at, "forked", kept)
 
 
-def _another_text(given: Approved, chance: Random) -> Sent:
-    name, value = _one(given, chance, str)
-    at = chance.randrange(len(value) + 1)
-    added = chance.choice(
-        ["\u200b", "\u202e", "\u0301", "\u00ad", " ", "\n", "\u0000", "x", "\u0430", "\uff11", "\ufeff"]
+def back_dated(draw: random.Random) -> Forged:
+    """The thief of the present key signs something of yesterday today."""
+    writer = _story(draw, draw.randrange(1, 20))
+    writer.at_ms -= draw.choice((1, 86_400_000))
+    writer.batch([{"reason": "yesterday"}])
+    return Forged(writer.log(), writer.head.size, "back_dated")
+
+
+def checkpoint_of_another_time(draw: random.Random) -> Forged:
+    """A checkpoint claims another time than its last entry has."""
+    writer = _story(draw, draw.randrange(1, 20))
+    checkpoint = writer.checkpoints[-1]
+    signed = checkpoints.sign(
+        tenant="acme",
+        environment="dev",
+        size=checkpoint.size,
+        root=checkpoint.root,
+        at_ms=checkpoint.at_ms + draw.choice((-1, 1)),
+        signer=writer.signer,
     )
-    return presented(given, _arguments(given, **{name: value[:at] + added + value[at:]}))
+    writer.items[-1] = signed
+    return Forged(writer.log(), checkpoint.size, "back_dated")
 
 
-def _another_character(given: Approved, chance: Random) -> Sent:
-    name, value = _one(given, chance, str)
-    at = chance.randrange(len(value))
-    return presented(given, _arguments(given, **{name: _flipped(value, at)}))
+def key_that_had_its_turn(draw: random.Random) -> Forged:
+    """The thief of a former key signs on after it was replaced."""
+    writer = _story(draw, draw.randrange(1, 20))
+    former = writer.signer
+    writer.hand_over(_key(draw))
+    _go_on(draw, writer)
+    writer.signer = former
+    writer.batch([{}])
+    return Forged(writer.log(), writer.head.size, "key_out_of_window")
 
 
-def _another_case(given: Approved, chance: Random) -> Sent:
-    name, value = _one(given, chance, str)
-    return presented(given, _arguments(given, **{name: value.upper() if value != value.upper() else value.lower()}))
+def key_before_its_turn(draw: random.Random) -> Forged:
+    """The next key signs something before it was named: an old time under a new key."""
+    writer = _story(draw, draw.randrange(1, 20))
+    present, following = writer.signer, _key(draw)
+    writer.signer = following
+    writer.batch([{}])
+    seq = writer.head.size
+    writer.signer = present
+    writer.hand_over(following)
+    return Forged(writer.log(), seq, "key_out_of_window")
 
 
-def _a_member_more(given: Approved, chance: Random) -> Sent:
-    name = chance.choice(["tenant", "environment", "principal", "version", "requester", "dry_run", "Amount_cents"])
-    if chance.random() < 0.5:
-        return presented(given, _with(given, **{name: "acme"}))
-    return presented(given, _arguments(given, **{name: "acme"}))
-
-
-def _a_member_less(given: Approved, chance: Random) -> Sent:
-    arguments = dict(given.body["arguments"])
-    del arguments[chance.choice(sorted(arguments))]
-    return presented(given, _with(given, arguments=arguments))
-
-
-def _a_member_twice(given: Approved, chance: Random) -> Sent:
-    name, value = chance.choice(sorted(given.body["arguments"].items()))
-    raw = json.dumps(given.body)
-    return presented(given, raw.replace(f'"{name}":', f'"{name}": {json.dumps(value)}, "{name}":', 1).encode())
-
-
-def _another_tool(given: Approved, chance: Random) -> Sent:
-    tool = str(given.body["tool"])
-    names = [
-        "pay_supplier",
-        "issue_refund",
-        "toggle_feature_flag",
-        "get_order",
-        tool.upper(),
-        tool + " ",
-        tool + "\u200b",
-    ]
-    return presented(given, _with(given, tool=chance.choice([each for each in names if each != tool])))
-
-
-def _another_reason(given: Approved, chance: Random) -> Sent:
-    codes = ["duplicate_charge", "experiment", "goodwill", "", "Damaged_item", "roll_out", "late_delivery"]
-    return presented(
-        given, _with(given, reason_code=chance.choice([c for c in codes if c != given.body["reason_code"]]))
+def key_that_names_itself(draw: random.Random) -> Forged:
+    """A stranger's key names itself the next one: the checkpoint over that is not the former key's."""
+    writer = _story(draw, draw.randrange(1, 20))
+    stranger = _key(draw)
+    members = log_keys.follow(
+        tenant="acme", environment="dev", seq=writer.head.size + 1, before=writer.signer.public, key=stranger
     )
+    writer.signer = stranger
+    writer.batch([{"kind": log_keys.KIND, **members}])
+    return Forged(writer.log(), writer.head.size, "key_out_of_window")
 
 
-def _another_key(given: Approved, chance: Random) -> Sent:
-    at = chance.randrange(len(given.key))
-    forms = [_flipped(given.key, at), given.key + "0", given.key[:-1], given.key.upper() + "A", secrets.token_hex(8)]
-    return presented(given, key=chance.choice(forms))
-
-
-def _a_correlation(given: Approved, chance: Random) -> Sent:
-    return presented(given, headers={"X-Correlation-Id": f"inc-{chance.randrange(10**6)}"})
-
-
-def _another_requester(given: Approved, chance: Random) -> Sent:
-    return presented(given, token=chance.choice(given.strangers))
-
-
-def _another_approval(given: Approved, chance: Random) -> Sent:
-    approval = str(given.body["approvals"][0])
-    at = chance.randrange(5, len(approval))
-    forms = [given.foreign_approval, _flipped(approval, at), approval.upper(), approval[:-1], "appr_" + "0" * 32]
-    first = chance.choice(forms)
-    more = [approval] if chance.random() < 0.3 and first == given.foreign_approval else []
-    return presented(given, _with(given, approvals=[first, *more]))
-
-
-def _an_edit(given: Approved, chance: Random) -> Sent:
-    return presented(given, _with(given, edits=chance.choice([given.call, given.foreign_call])))
-
-
-REQUESTS: Mapping[str, Request] = {
-    "another number": _another_number,
-    "another spelling of a number": _another_spelling,
-    "a character more in a text": _another_text,
-    "another character in a text": _another_character,
-    "another case of a text": _another_case,
-    "a member more": _a_member_more,
-    "a member less": _a_member_less,
-    "a member twice": _a_member_twice,
-    "another tool": _another_tool,
-    "another reason code": _another_reason,
-    "another key": _another_key,
-    "a correlation id": _a_correlation,
-    "another requester or tenant": _another_requester,
-    "another approval": _another_approval,
-    "an edit": _an_edit,
-}
-
-
-# Verdicts ---------------------------------------------------------------------------------------------------------
-
-
-def _good(given: Approved, **changed: Any) -> dict[str, Any]:
-    return signed(given.approver, {**given.statement, **changed}, "dev")
-
-
-def _a_member_changed_after(given: Approved, chance: Random) -> Sent:
-    document = _good(given)
-    name = chance.choice(sorted(document["statement"]))
-    value = document["statement"][name]
-    others: dict[str, Any] = {
-        "shown": DIGEST,
-        "reason": "because",
-        "verdict": "reject",
-        "not_after": "2026-01-01T00:00:00Z",
-    }
-    changed = others.get(name) or _flipped(value, chance.randrange(7 if ":" in value else 0, len(value)))
-    return handed_in(given, {**document, "statement": {**document["statement"], name: changed}})
-
-
-def _a_member_signed_otherwise(given: Approved, chance: Random) -> Sent:
-    changes = [
-        {"call": DIGEST},
-        {"tool": DIGEST},
-        {"bundle": DIGEST},
-        {"requester": "agent/agent-somebody"},
-        {"not_after": "2099-01-01T00:00:00Z"},
-        {"not_after": "2020-01-01T00:00:00Z"},
-    ]
-    return handed_in(given, _good(given, **chance.choice(changes)))
-
-
-def _another_form_of_statement(given: Approved, chance: Random) -> Sent:
-    document = _good(given)
-    statement, left_out = dict(document["statement"]), chance.choice(sorted(document["statement"]))
-    forms: list[Any] = [
-        {**statement, "extra": "1"},
-        {name: value for name, value in statement.items() if name != left_out},
-        {**statement, "nonce": 7},
-        {**statement, "verdict": "APPROVE"},
-        {**statement, "reason": "e\u0301"},
-        {**statement, "nonce": statement["nonce"] + "\u200b"},
-        [statement],
-        json.dumps(statement),
-    ]
-    return handed_in(given, {**document, "statement": chance.choice(forms)})
-
-
-def _a_bit_of_the_signature(given: Approved, chance: Random) -> Sent:
-    document = _good(given)
-    raw = bytearray(_raw(document["signature"]))
-    bit = chance.randrange(len(raw) * 8)
-    raw[bit // 8] ^= 1 << bit % 8
-    return handed_in(given, {**document, "signature": _text(bytes(raw))})
-
-
-def _another_signature(given: Approved, chance: Random) -> Sent:
-    document = _good(given)
-    raw = _raw(document["signature"])
-    scalar = int.from_bytes(raw[32:], "little") + ORDER
-    forms = [
-        "",
-        _text(bytes(64)),
-        _text(raw[:63]),
-        _text(raw + b"\x00"),
-        _text(raw[32:] + raw[:32]),
-        # The same point under a greater scalar: one who does not look at its range takes it for good.
-        _text(raw[:32] + scalar.to_bytes(32, "little")),
-        signed(given.other, given.statement, "dev")["signature"],
-        _good(given)["signature"],
-    ]
-    return handed_in(given, {**document, "signature": chance.choice(forms)})
-
-
-def _another_context(given: Approved, chance: Random) -> Sent:
-    document = _good(given)
-    purpose, environment, tenant = chance.choice(
-        [
-            ("bundle", "dev", "acme"),
-            ("checkpoint", "dev", "acme"),
-            ("certificate", "dev", "acme"),
-            ("approval", "prod", "acme"),
-            ("approval", "dev", "globex"),
-            ("approval", "dev", "system"),
-        ]
+def key_that_nobody_holds(draw: random.Random) -> Forged:
+    """The thief of the present key names another's key, without that one's signature."""
+    writer = _story(draw, draw.randrange(1, 20))
+    strangers, other = _key(draw), _key(draw)
+    forged = log_keys.follow(
+        tenant="acme", environment="dev", seq=writer.head.size + 1, before=writer.signer.public, key=other
     )
-    context = signatures.context(purpose, environment, tenant)
-    return handed_in(
-        given, {**document, "signature": signatures.sign(given.approver.key, context, document["statement"])}
+    writer.hand_over(strangers, possession=forged["possession"])
+    return Forged(writer.log(), writer.head.size, "key_forged")
+
+
+def possession_of_another_place(draw: random.Random) -> Forged:
+    """A key's own signature is taken from another entry."""
+    writer = _story(draw, draw.randrange(2, 20))
+    following = _key(draw)
+    elsewhere = log_keys.follow(
+        tenant="acme", environment="dev", seq=writer.head.size, before=writer.signer.public, key=following
     )
+    writer.hand_over(following, possession=elsewhere["possession"])
+    return Forged(writer.log(), writer.head.size, "key_forged")
 
 
-def _another_canonical_form(given: Approved, chance: Random) -> Sent:
-    document = _good(given)
-    statement = document["statement"]
-    context = signatures.context("approval", "dev", "acme")
-    forms = [
-        json.dumps(statement, sort_keys=True),
-        json.dumps(dict(sorted(statement.items(), reverse=True)), separators=(",", ":")),
-        json.dumps(statement, indent=1, sort_keys=True),
-        json.dumps(statement, separators=(",", ":"), sort_keys=True) + "\n",
-    ]
-    joint = chance.choice([b"\x00", b"", b"\x00\x00"])
-    is_plain = joint == b"\x00"
-    form = chance.choice(forms) if is_plain else json.dumps(statement, separators=(",", ":"), sort_keys=True)
-    return handed_in(given, {**document, "signature": _text(given.approver.key.sign(context + joint + form.encode()))})
+def key_named_and_not_signed_for(draw: random.Random) -> Forged:
+    """A KEY entry in the midst of a batch: the key before it signs no checkpoint that ends with it."""
+    writer = _story(draw, draw.randrange(1, 20))
+    following, seq = _key(draw), writer.head.size + 1
+    members = log_keys.follow(tenant="acme", environment="dev", seq=seq, before=writer.signer.public, key=following)
+    writer.batch([{"kind": log_keys.KIND, **members}, {}])
+    return Forged(writer.log(), seq, "key_unsigned")
 
 
-def _another_signer(given: Approved, chance: Random) -> Sent:
-    stranger = PrivateKey.generate()
-    unknown = Person(
-        tenant="acme", id=given.approver.id, roles=given.approver.roles, token=given.approver.token, key=stranger
-    )
-    borrowed = Person(
-        tenant="acme", id=given.approver.id, roles=given.approver.roles, token=given.approver.token, key=given.other.key
-    )
-    if chance.random() < 0.3:
-        return handed_in(given, _good(given), token=given.other.token)
-    return handed_in(given, signed(chance.choice([unknown, borrowed]), given.statement, "dev"))
+def key_that_comes_back(draw: random.Random) -> Forged:
+    """A key that had its turn is named again: two windows for one key."""
+    writer = _story(draw, draw.randrange(1, 20))
+    former = writer.signer
+    writer.hand_over(_key(draw))
+    _go_on(draw, writer)
+    writer.hand_over(former)
+    return Forged(writer.log(), writer.head.size, "key_mismatch")
 
 
-def _the_other_verdict(given: Approved, chance: Random) -> Sent:
-    return handed_in(given, signed(given.approver, given.statement, "dev", verdict="reject"))
+def key_of_two_windows(draw: random.Random) -> Forged:
+    """Two keys are named one after the other by the same key: two keys in one window."""
+    writer = _story(draw, draw.randrange(1, 20))
+    present = writer.signer
+    writer.hand_over(_key(draw))
+    writer.signer = present
+    writer.hand_over(_key(draw))
+    return Forged(writer.log(), writer.head.size, "key_mismatch")
 
 
-VERDICTS: Mapping[str, Verdict] = {
-    "a member of the statement changed": _a_member_changed_after,
-    "a member of the statement signed otherwise": _a_member_signed_otherwise,
-    "another form of the statement": _another_form_of_statement,
-    "a bit of the signature": _a_bit_of_the_signature,
-    "another signature": _another_signature,
-    "another purpose, environment or tenant": _another_context,
-    "another canonical form": _another_canonical_form,
-    "another signer": _another_signer,
-    "the other verdict": _the_other_verdict,
-}
+FORGERIES: tuple[Forgery, ...] = (
+    rewritten,
+    back_dated,
+    checkpoint_of_another_time,
+    key_that_had_its_turn,
+    key_before_its_turn,
+    key_that_names_itself,
+    key_that_nobody_holds,
+    possession_of_another_place,
+    key_named_and_not_signed_for,
+    key_that_comes_back,
+    key_of_two_windows,
+)
 
 
-def _flipped(text: str, at: int) -> str:
-    return text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :]
+def _story(draw: random.Random, entries: int, *, altered: int = 0) -> Writer:
+    """A writer in the middle of a log, one entry a batch; `altered` is an entry that says something else."""
+    writer = Writer(_key(draw))
+    while writer.head.size < entries:
+        writer.at_ms += draw.choice((0, 1, 1000))
+        seq = writer.head.size + 1
+        writer.batch([{"reason": "altered" if seq == altered else draw.choice(("a", "b"))}])
+    return writer
 
 
-def _raw(signature: str) -> bytes:
-    return urlsafe_b64decode(signature + "==")
+def _go_on(draw: random.Random, writer: Writer) -> None:
+    for _ in range(draw.randrange(3)):
+        writer.batch([{}])
 
 
-def _text(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+def _key(draw: random.Random) -> PrivateKey:
+    return PrivateKey.from_seed(draw.randbytes(32))

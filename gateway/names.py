@@ -32,7 +32,8 @@ SHAPES = (
         "date",
         re2.compile(
             rf"(?i)\b{_MONTH} {_DAY}(?:,? {_YEAR})?\b|\b{_DAY} (?:of )?{_MONTH}(?:,? {_YEAR})?\b|\b{_MONTH},? {_YEAR}\b"
-            r"|\b\d{4}[./-]\d{1,2}[./-]\d{1,2}\b|\b[0-3]?\d[./-][0-3]?\d[./-](?:\d{4}|\d\d)\b"
+            r"|\b\d{4}[./-]\d{1,2}[./-]\d{1,2}(?:[T ]\d\d?:\d\d(?::\d\d)?)?\b"
+            r"|\b[0-3]?\d[./-][0-3]?\d[./-](?:\d{4}|\d\d)\b"
         ),
     ),
     (
@@ -68,8 +69,8 @@ SHAPES = (
     (
         "name",
         re2.compile(
-            r"\b(?i:(?:first |last |full |sur)?name(?: is|:|\?)|named|called)\s+"
-            r"([^\W\d_]+(?:[ '-][A-Z][^\W\d_]+){0,3})"
+            r"\b(?:(?i:my (?:first |last |full |sur)?name is)\s+([^\W\d_]+(?:[ '-][A-Z][^\W\d_]+){0,3})"
+            r"|(?i:name(?: is|:|\?)|named|called)\s+([A-Z][^\W\d_]+(?:[ '-][A-Z][^\W\d_]+){0,3}))"
         ),
     ),
     (
@@ -240,13 +241,18 @@ class Names:
         parts = [part for part in re.split(r"[-’']", word) if part]  # noqa: RUF001
         is_capital = word[0].isupper() and all(map(_CASED.fullmatch, re.split("-", word)))
         is_capital = is_capital or bool(re.fullmatch(r"[dl]['’][A-Z].*", word))  # noqa: RUF001
+        is_unknown = len(word) > 1 and word.lower() not in self._words.ordinary and not self._is_known(parts)
+        # All in capitals is an abbreviation, unless somebody has that name.
+        is_capital = is_capital or (
+            is_unknown and word.isupper() and len(word) > 3 and word.lower() in self._words.names
+        )
         before = text[max(0, start - _LOOK_BACK) : start]
         return _Word(
             start=start,
             end=start + len(word),
             small=word.lower(),
             is_capital=is_capital,
-            is_unknown=len(word) > 1 and word.lower() not in self._words.ordinary and not self._is_known(parts),
+            is_unknown=is_unknown,
             is_first=bool(_STARTS.search(before)) and not _ABBREVIATED.search(before),
         )
 
@@ -288,6 +294,8 @@ class Names:
         is_last = before is not None and before.is_capital and not before.is_first
         if (word.small in self._words.given and is_last) or (after is not None and after.small in _FIRM_WORDS):
             return True
+        if word.is_first and text[word.end : word.end + 2] == ", " and at + 1 < len(words):
+            return words[at + 1].is_capital and words[at + 1].small in self._words.given
         if word.is_first or (after is not None and after.is_capital):
             return False
         # A capital in the middle of a sentence, alone.

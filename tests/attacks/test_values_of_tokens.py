@@ -1,9 +1,10 @@
-"""Agents work with people's data without seeing it: tokens become values for one tool, in one dispatch, nowhere else."""
+"""Agents work with people's data without seeing it: tokens become values for one tool, in one dispatch."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,8 +15,12 @@ import pytest
 from deploy.demo.client import Answer, Client
 from gateway.tokens import TOLD_AFTER_SECONDS
 from tests.world import sink as sinks
+from tests.world.acts import query
 from tests.world.sink import Received, Sink
 from tests.world.stories import Story, eventually
+from tool_registry import declarations, digests
+from tool_registry.documents import DeclarationError
+from tool_registry.registry import Registry
 
 TENANT = "globex"
 FAST = {"LOCKGATE_LEASE_GRACE_MS": "500", "LOCKGATE_SWEEP_SECONDS": "0.2"}
@@ -209,7 +214,7 @@ LOST = ("made up", "hides a card", "never shown", "of another tenant", "changed"
 @pytest.mark.parametrize("is_dry_run", [False, True], ids=["call", "dry run"])
 def test_a_token_that_stands_for_nothing_does_not_say_why(office: Office, is_dry_run: bool) -> None:
     """
-    H04: unknown, foreign, changed, gone, erased and unfit are one answer, after the same time, and the tool gets nothing.
+    H04: unknown, foreign, changed, gone, erased and unfit are one answer, after the same time, and no tool is asked.
     """
     headers = {"Prefer": "dry-run"} if is_dry_run else {}
     tokens = [lost(office, why) for why in LOST]
@@ -228,6 +233,33 @@ def test_a_token_that_stands_for_nothing_does_not_say_why(office: Office, is_dry
     assert len(office.sent()) == received
     assert [token for token in tokens if token in str(told)] == []
     assert [token for token in tokens[:2] if token in kept(office)] == []
+
+
+def test_an_erased_person_is_reached_by_no_token(office: Office) -> None:
+    """
+    G13: with the person's records go the places of their tokens; another look, while the business still knows them, is
+    another look.
+    """
+    contact = office.contact()
+    seen = office.look(contact)
+    before = places(office, contact)
+
+    office.story.govern("erase_subject", {"subject": contact}, "subject_request", TENANT)
+    gone = office.send(seen["address"])
+    after = places(office, contact)
+    again = office.look(contact)
+    sent = office.send(again["address"])
+
+    assert len(before) == 2
+    assert after == []
+    assert (gone.status, gone.reason, sent.status) == (422, "token_unknown", 200)
+
+
+def places(office: Office, contact: str) -> list[tuple[Any, ...]]:
+    """Where the database says that something of a contact stands."""
+    url = office.story.world.cluster.urls("lockgate").app
+    rows = query(url, "select subject, tool, arguments, member from lockgate.token_places", TENANT)
+    return [row for row in rows if contact in str(row)]
 
 
 def test_a_refused_token_is_on_record(office: Office) -> None:
@@ -367,51 +399,70 @@ def test_places_hold_no_value(office: Office) -> None:
     """
     What is kept of a look is which tool, of what and which member; nothing is kept for whoever sees values anyway.
     """
-    from tests.world.acts import query
-
     shown, unshown = office.contact(), office.contact()
     office.look(shown)
     office.look(unshown, office.story.person("operator", 1, TENANT).token)
 
-    url = office.story.world.cluster.urls("lockgate").app
-    rows = query(url, "select subject, tool, arguments, member from lockgate.token_places", TENANT)
-
-    assert {row for row in rows if row[0] == shown} == {
+    assert set(places(office, shown)) == {
         (shown, "get_contact", f'{{"contact_id":"{shown}"}}'.encode(), member) for member in ("name", "address")
     }
-    assert not [row for row in rows if row[0] == unshown]
-    assert "canary" not in str(rows)
+    assert places(office, unshown) == []
+    assert "canary" not in str(places(office, shown))
 
 
 UNSOUND = {
-    "label": ("to: {kind: text, label: personal", "to: {kind: text, label: internal"),
-    "length": ("length_max: 60, resolves: true, pattern", "length_max: 19, resolves: true, pattern"),
-    "echo": ("sent_to: {kind: text, label: personal", "sent_to: {kind: text, label: internal"),
-    "echo of an identifier": ("optional: true}\nreason", "optional: true}\n  id: {kind: identifier, pattern: '.*'}\nreason"),
-    "result": ("sent_to: {kind: text, label: personal", "sent_to: {kind: text, resolves: true, label: personal"),
-    "read": ("effect: irreversible", "effect: read"),
-    "posted fact": (
-        "is_idempotent",
-        "facts:\n  copy:\n    {path: /facts/copy, method: POST, age_seconds_max: 9, fields: {bans: {kind: flag}}}\n"
-        "is_idempotent",
+    "arguments.to.label": ("to: {kind: text, label: personal", "to: {kind: text, label: internal"),
+    "arguments.to.length_max": ("length_max: 60, resolves: true, pattern", "length_max: 19, resolves: true, pattern"),
+    "arguments.copies": ("copies: {kind: integer,", "copies: {kind: integer, resolves: true,"),
+    "arguments.to.resolves": ('kind: http, origin: "ORIGIN", path: /notices', "kind: local"),
+    "result.sent_to.label": ("sent_to: {kind: text, label: personal", "sent_to: {kind: text, label: internal"),
+    "result.sent_to.resolves": ("sent_to: {kind: text,", "sent_to: {kind: text, resolves: true,"),
+    "result.name.label": (
+        "optional: true}\nreason",
+        "optional: true}\n  name: {kind: identifier, pattern: a+}\nreason",
     ),
-    "confirm": ("is_idempotent", "confirm: {tool: get_contact, arguments: {contact_id: arguments.to}}\nis_idempotent"),
-    "kind": ("copies: {kind: integer,", "copies: {kind: integer, resolves: true,"),
-}  # fmt: skip
+    "facts.copy.method": (
+        "is_idempotent: true",
+        "facts: {copy: {path: /copy, method: POST, age_seconds_max: 9, fields: {bans: {kind: flag}}}}",
+    ),
+}
 
 
-@pytest.mark.parametrize("name", UNSOUND)
-def test_a_tool_through_which_a_value_could_come_back_is_refused(office: Office, name: str) -> None:
+@pytest.mark.parametrize("member", UNSOUND)
+def test_a_tool_through_which_a_value_could_come_back_is_none(member: str) -> None:
     """
     Only a personal text of a write over HTTP resolves; no fact is computed from it, and no free member answers it.
     """
-    old, new = UNSOUND[name]
+    old, new = UNSOUND[member]
     assert old in WRITE
-    declaration = (
-        WRITE.replace(old, new, 1).replace("send_notice", "send_unsound").replace("ORIGIN", office.sink.origin)
-    )
+    declarations.parse(WRITE.replace("ORIGIN", "backoffice").encode())
 
-    security = office.story.person("security", 1, TENANT).token
-    answer = office.story.client.request("POST", "/v1/tools", security, body=declaration.encode())
+    with pytest.raises(DeclarationError) as caught:
+        declarations.parse(WRITE.replace(old, new, 1).replace("ORIGIN", "backoffice").encode())
+    assert caught.value.member.startswith(member)
 
-    assert (answer.status, answer.reason) == (422, "tool_refused")
+
+def test_a_token_is_handed_on_only_where_it_resolves() -> None:
+    """
+    An undo whose argument takes the token for a value is refused; one that resolves it too is not.
+    """
+    sends = WRITE.replace("effect: irreversible", "effect: reversible").replace("ORIGIN", "backoffice")
+    sends += "undo: {tool: recall_notice, arguments: {notice_id: arguments.notice_id, to: arguments.to}}\n"
+    recalls = WRITE.replace("send_notice", "recall_notice").replace("ORIGIN", "backoffice")
+    for gone in ("greeting", "text", "copies"):
+        recalls = re.sub(rf"  {gone}: .*\n", "", recalls)
+    recalls = re.sub("risk: .*", 'risk: "1"', recalls)
+
+    Registry(declarations.parse(each.encode()) for each in (sends, recalls))
+    with pytest.raises(DeclarationError, match=r"undo\.arguments\.to"):
+        Registry(declarations.parse(each.encode()) for each in (sends, recalls.replace("resolves: true, ", "")))
+
+
+def test_a_contract_that_resolves_nothing_keeps_its_digest() -> None:
+    """
+    E07: approvals and certificates of the release before bind contracts that knew nothing of tokens.
+    """
+    read = declarations.parse(READ.replace("ORIGIN", "backoffice").encode())
+
+    assert "resolves" not in str(digests.document(read))
+    assert "resolves" in str(digests.document(declarations.parse(WRITE.replace("ORIGIN", "backoffice").encode())))

@@ -1,6 +1,7 @@
 """How much of what is personal or secret the redactor hides: `python -m tests.outside.redactor FILE` prints a table.
 
-With `--names` the optional detector of names and addresses looks too (`make names` installs its lists).
+With `--names` the optional detector of names and addresses looks too (`make names` installs its lists). With `--plain`
+FILE is any text that holds nothing to hide, and every finding in it is printed, with how many words there are.
 
 FILE holds a labelled text per line: `{"id", "text", "spans": [[start, end, type]]}`. A span counts as found when each
 of its characters other than spaces is hidden, and a finding as false when none of its characters is labelled.
@@ -77,15 +78,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.outside.redactor", description=__doc__.partition("\n")[0])
     parser.add_argument("file", nargs="?", type=Path)
     parser.add_argument("--names", action="store_true", help="with the optional detector of names and addresses")
+    parser.add_argument("--plain", action="store_true", help="FILE is plain text with nothing to hide")
     options = parser.parse_args()
     find = with_names() if options.names else findings.find
     if options.file is None:
         answer(sys.stdin, find)
         return 0
+    if options.plain:
+        plain(options.file.read_text(encoding="utf-8"), find)
+        return 0
     rows = [json.loads(line) for line in options.file.read_text(encoding="utf-8").splitlines()]
     free_text(rows, find)
     disguises(rows, find)
     return 1 if labelled(rows) else 0
+
+
+def plain(text: str, find: Find) -> None:
+    """Print what is found in a text that holds nothing to hide."""
+    found = find(text)
+    for each in found:
+        print(f"  {each.kind:<10}{' '.join(each.said.split())}")
+    print(f"plain text: {len(text.split())} words, {len(found)} findings")
 
 
 def with_names() -> Find:

@@ -29,6 +29,8 @@ class Sink:
     answer: dict[str, Any] = field(default_factory=dict)
     pages: dict[str, dict[str, Any] | int] = field(default_factory=dict)
     """By path with query: another answer, or a status without one."""
+    status: int = 200
+    """Of every other answer."""
     received: list[Received] = field(default_factory=list)
 
 
@@ -46,7 +48,7 @@ def listening() -> Iterator[Sink]:
             sink.received.append(Received(self.path, headers, json.loads(raw or b"null")))
             page = sink.pages.get(self.path, sink.answer)
             content = b"{}" if isinstance(page, int) else json.dumps(page).encode()
-            self.send_response(page if isinstance(page, int) else 200)
+            self.send_response(page if isinstance(page, int) else sink.status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

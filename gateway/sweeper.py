@@ -148,13 +148,15 @@ class Sweeper:
         resolved = await self._resolved(intent)
         if resolved is None:
             return None
+        if await self._is_stopped(row, contract):
+            return None  # Before the lease begins: a person need not wait for what is not sent.
         started = self._clock.monotonic()
         if not await self._sweeping.hold(row, lease_ms=contract.deadline_ms + self._lease_ms):
             return None
         if self._clock.monotonic() - started > self._lease_ms / 1000:
             return None  # The process was paused: the dispatch could outlive the lease.
         if await self._is_stopped(row, contract):
-            return None  # Asked last: whoever engages a switch before this line is obeyed.
+            return None  # Asked last, too: whoever engages a switch before this line is obeyed.
         again = await self._connect(contract.connector).execute(self._dispatch(intent, row, resolved))
         # A refusal now says nothing of what the first dispatch did.
         return again if again.state is State.EXECUTED else None

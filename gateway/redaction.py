@@ -1,8 +1,8 @@
 """Redaction: the only door through which a value reaches a log, an audit payload, or the answer to somebody.
 
 Schema first: a field's label decides, and unknown members are dropped. Patterns second, for free text. What is
-hidden is replaced by a keyed token: equal values of one tenant can be matched, nobody can compute the token of a
-guess, and tokens of two tenants never agree.
+hidden is replaced by a keyed token: equal values of one tenant can be matched, nobody without the key can compute the
+token of a guess, and tokens of two tenants never agree.
 """
 
 from __future__ import annotations

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import uuid4
 
+import httpx2
 import pytest
 
-from deploy.demo.client import Answer
-from tests.world.stories import Story
+from deploy.demo.client import Answer, Client
+from gateway.connectors import Outcome
+from gateway.execution import FRESH_SECONDS, Execution
+from gateway.ledger import LedgerUnavailable, Look, Seen, State
+from tests.world.stories import AGENT_TOOLS, REFUND, Story, eventually
+from tool_registry.registry import load_catalogue
 
 KILLED = (403, "killed")
 
@@ -173,3 +185,268 @@ def test_who_may_switch_off(story: Story) -> None:
         "auditor": 403,
         "agent": 403,
     }
+
+
+# -- every gateway, and after every start ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def elsewhere(story: Story) -> Iterator[list[Story]]:
+    """The same world through two more gateways."""
+    gateways = [story.world.gateway() for _ in range(2)]
+    yield [Story(story.world, Client(gateway.url), story._orders, story._numbers) for gateway in gateways]
+    for gateway in gateways:
+        gateway.stop()
+
+
+def test_a_switch_stands_on_every_gateway_at_the_next_request(story: Story, elsewhere: list[Story]) -> None:
+    """
+    C12: engaged through one of three gateways it stops the very next call on all of them; released through another one
+    they all run again.
+    """
+    agent, order = story.agent(2), story.order(20_000)
+    everywhere = [story, *elsewhere]
+    before = [each.refund(agent.token, order, 1_000) for each in everywhere]
+
+    with engaged(elsewhere[0], "agent", agent.id):
+        stopped = [each.refund(agent.token, order, 1_000) for each in everywhere]
+    after = [each.refund(agent.token, order, 1_000) for each in everywhere]
+
+    assert [told(answer) for answer in stopped] == [KILLED] * 3
+    assert [told(answer) for answer in before + after] == [(200, "executed")] * 6
+    assert len(story.effects_on(order)) == 6
+
+
+def test_a_switch_survives_the_gateway(story: Story) -> None:
+    """
+    A gateway that starts after a switch was engaged, through another that was killed since, refuses its first call.
+    """
+    agent, order, first = story.agent(2), story.order(10_000), story.world.gateway()
+    switch = {"scope": "agent", "target": agent.id}
+
+    told_first = Client(first.url).call(
+        story.person("operator").token, "engage_kill", {**switch, "reason": "a drill"}, reason="drill"
+    )
+    first.kill()
+    second = story.world.gateway()
+    try:
+        stopped = Story(story.world, Client(second.url)).refund(agent.token, order, 1_000)
+    finally:
+        second.stop()
+        story.govern("release_kill", switch, "drill")
+
+    assert (told(told_first), told(stopped)) == ((200, "executed"), KILLED)
+    assert story.effects_on(order) == []
+
+
+# -- calls on their way ------------------------------------------------------------------------------------------------
+
+
+def fault(story: Story, tool: str, mode: str, *, count: int = 1, seconds: int = 1) -> None:
+    """Have the business misbehave."""
+    order = {"tool": tool, "mode": mode, "count": count, "seconds": seconds}
+    httpx2.post(story.world.business.url + "/faults", json=order, trust_env=False).raise_for_status()
+
+
+def test_calls_that_are_being_decided_are_stopped_and_those_that_were_sent_end(story: Story) -> None:
+    """
+    Engaged while eight calls wait for facts and one waits for its tool: the eight are refused without a byte to the
+    tool, the one is executed and told so.
+    """
+    agent, order, sent = story.agent(2), story.order(20_000), story.order(20_000)
+
+    with ThreadPoolExecutor(9) as pool:
+        fault(story, "issue_refund", "hang_after")
+        under_way = pool.submit(story.refund, agent.token, sent, 1_000)
+        assert eventually(lambda: len(story.effects_on(sent)) == 1)
+        fault(story, "facts/order", "hang_before", count=8)
+        waiting = [pool.submit(story.refund, agent.token, order, 1_000) for _ in range(8)]
+        time.sleep(0.3)
+        with engaged(story, "agent", agent.id):
+            answers = [each.result() for each in waiting]
+            ended = under_way.result()
+
+    assert [told(answer) for answer in answers] == [KILLED] * 8
+    assert story.effects_on(order) == []
+    assert told(ended) == (200, "executed")
+
+
+def test_a_parked_call_is_not_approved_under_a_switch(story: Story) -> None:
+    """
+    Approving and presenting are refused and used nothing up, rejecting ends the call; after the release the call is
+    approved and runs, once.
+    """
+    parked, ended, finance = story.parked_refund(), story.parked_refund(), story.person("finance", 2)
+
+    with engaged(story, "tool", "issue_refund"):
+        early = story.client.approve(finance, parked.answer)
+        presented = parked.present()
+        rejected = story.client.approve(finance, ended.answer, verdict="reject")
+    approvals = story.client.get(f"/v1/calls/{parked.call}", finance.token).document["approvals"]
+    done = parked.present(parked.approved_by(finance))
+
+    assert told(early) == KILLED
+    assert presented.status == 202
+    assert rejected.status == 201
+    assert approvals == []
+    assert told(done) == (200, "executed")
+    assert len(story.effects(parked.call)) == 1
+
+
+def test_a_key_tried_again_under_a_switch_waits_for_the_release(story: Story) -> None:
+    """
+    Refused under its key again and again, the call runs under the same key once the switch is released, once; an answer
+    of before the switch is shown again under it.
+    """
+    agent, order, keys = story.agent(2), story.order(20_000), [secrets.token_hex(8) for _ in range(2)]
+    first = story.refund(agent.token, order, 1_000, key=keys[0])
+
+    with engaged(story, "agent", agent.id):
+        stopped = [story.refund(agent.token, order, 1_000, key=keys[1]) for _ in range(3)]
+        again = story.refund(agent.token, order, 1_000, key=keys[0])
+    done = [story.refund(agent.token, order, 1_000, key=keys[1]) for _ in range(2)]
+
+    assert [told(answer) for answer in stopped] == [KILLED] * 3
+    assert (again.call, again.headers["idempotency-replayed"]) == (first.call, "true")
+    assert [told(answer) for answer in done] == [(200, "executed")] * 2
+    assert len(story.effects_on(order)) == 2
+
+
+def test_looking_goes_on_under_a_switch(story: Story) -> None:
+    """
+    Reads and dry runs have no effect: they are answered under a switch over the tenant, and nothing reaches a tool.
+    """
+    agent, order = story.agent(2), story.order(10_000)
+
+    with engaged(story, "tenant", "acme"):
+        read = story.client.call(agent.token, "get_order", {"order_id": order})
+        dry = story.refund(agent.token, order, 1_000, headers={"Prefer": "dry-run"})
+        stopped = refund(story, agent.token)
+
+    assert (read.status, dry.status) == (200, 200)
+    assert told(stopped) == KILLED
+    assert story.effects_on(order) == []
+
+
+def test_an_undo_is_a_write_as_well(story: Story) -> None:
+    """
+    Taking an effect back is a call of its own, and stopped like any other.
+    """
+    agent = story.agent(2)
+    arguments = {"flag_key": "creator_tips", "value": True, "rollout_percent": 12}
+    done = story.client.call(agent.token, "toggle_feature_flag", arguments, reason="experiment")
+
+    with engaged(story, "tool", "toggle_feature_flag"):
+        headers = {"Idempotency-Key": secrets.token_hex(8)}
+        undone = story.client.request("POST", f"/v1/calls/{done.call}/undo", agent.token, body={}, headers=headers)
+
+    assert told(done) == (200, "executed")
+    assert told(undone) == KILLED
+
+
+# -- whose switch it is ------------------------------------------------------------------------------------------------
+
+
+def test_a_switch_on_a_name_reaches_its_own_tenant_alone(story: Story) -> None:
+    """
+    An agent and a tool of the same name in another tenant go on: a switch is looked up with its tenant.
+    """
+    agent = story.agent(2, tenant="globex")
+    twin = story.world.cast.issuer.agent("acme", agent.id, AGENT_TOOLS)
+
+    with engaged(story, "agent", agent.id), engaged(story, "tool", REFUND):
+        theirs = story.refund(agent.token, story.order(tenant="globex"), 1_000)
+        ours = story.refund(twin, story.order(), 1_000)
+
+    assert told(theirs) == (200, "executed")
+    assert ours.status in (202, 403)
+    assert story.effects(ours.document.get("call", "")) == []
+
+
+def test_a_flood_of_switches_stops_nobody_else(story: Story) -> None:
+    """
+    Two hundred switches on names that nobody has: each stands, calls of others run, and a switch that means somebody
+    stops him among them.
+    """
+    operator, agent, other = story.person("operator"), story.agent(2), story.agent(2)
+
+    def engage(number: int) -> int:
+        arguments = {"scope": "agent", "target": f"nobody-{number}", "reason": "a flood"}
+        return story.client.call(operator.token, "engage_kill", arguments, reason="drill").status
+
+    with ThreadPoolExecutor(8) as pool:
+        flood = list(pool.map(engage, range(200)))
+    with engaged(story, "agent", agent.id):
+        met = [told(refund(story, each.token)) for each in (agent, other)]
+
+    assert set(flood) == {200}
+    assert met == [KILLED, (200, "executed")]
+
+
+# -- between the intent and the first byte -----------------------------------------------------------------------------
+
+
+class Slow:
+    """A process that was busy elsewhere for a while, a ledger that says what stands now, and a tool that counts."""
+
+    def __init__(self, waited: float, seen: Seen | Exception) -> None:
+        self.waited = waited
+        self.seen = seen
+        self.sent = 0
+        self.asked: list[Look] = []
+
+    def monotonic(self) -> float:
+        return self.waited
+
+    def now_ms(self) -> int:
+        return 0
+
+    async def look(self, look: Look) -> Seen:
+        self.asked.append(look)
+        if isinstance(self.seen, Exception):
+            raise self.seen
+        return self.seen
+
+    async def execute(self, dispatch: Any) -> Outcome:
+        self.sent += 1
+        return Outcome(state=State.EXECUTED, result={})
+
+    def run(self) -> Outcome:
+        """Dispatch a call of an agent whose intent was sent to the ledger at 0."""
+        contract = load_catalogue().contracts[REFUND]  # type: ignore[index]
+        principal = SimpleNamespace(tenant="acme", reference="agent/slow", kind="agent", id="slow")
+        call = SimpleNamespace(
+            principal=principal, tool=SimpleNamespace(contract=contract), canonical=b"{}", correlation=None
+        )
+        cleared = SimpleNamespace(
+            attempt=SimpleNamespace(call=call, text=f"call_{uuid4().hex}"), gathered=SimpleNamespace(resolved={})
+        )
+        one = cast(Any, self)
+        execution = Execution(lambda connector: one, one, one, lease_grace_ms=5_000)
+        return asyncio.run(execution.run(cast(Any, cleared), cast(Any, SimpleNamespace(fence=1)), intended_at=0.0))
+
+
+@pytest.mark.parametrize(
+    ("waited", "seen", "expected"),
+    [
+        (0.01, Seen(is_stopped=True), (State.EXECUTED, "", 1, 0)),
+        (FRESH_SECONDS + 0.1, Seen(), (State.EXECUTED, "", 1, 1)),
+        (FRESH_SECONDS + 0.1, Seen(is_stopped=True), (State.NOT_DONE, "killed", 0, 1)),
+        (FRESH_SECONDS + 0.1, LedgerUnavailable("down", is_known=True), (State.NOT_DONE, "killed", 0, 1)),
+        (6.0, Seen(), (State.NOT_DONE, "lease_over", 0, 1)),
+    ],
+    ids=["at once", "late and free", "late and stopped", "late and nobody knows", "too late"],
+)
+def test_an_intent_that_waited_asks_for_switches_before_its_first_byte(
+    waited: float, seen: Seen | Exception, expected: tuple[State, str, int, int]
+) -> None:
+    """
+    What waited between its intent and its dispatch looks at the switches again, within the bound that is published:
+    stopped, or not to be told, nothing is sent.
+    """
+    process = Slow(waited, seen)
+
+    outcome = process.run()
+
+    assert (outcome.state, outcome.reason, process.sent, len(process.asked)) == expected
+    assert all(("system", "everything", "*") in look.kills for look in process.asked)

@@ -18,7 +18,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_JSON = re.compile(r"""application/json[ \t]*(;[ \t]*(charset=(utf-8|"utf-8"))?[ \t]*)?""", re.IGNORECASE)
+_UTF_8 = r"""[ \t]*(;[ \t]*(charset=(utf-8|"utf-8"))?[ \t]*)?"""
+_JSON = re.compile("application/json" + _UTF_8, re.IGNORECASE)
+_DOCUMENT = re.compile("(application/(json|(x-)?yaml|octet-stream)|text/(x-)?yaml)" + _UTF_8, re.IGNORECASE)
 _ALWAYS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -51,8 +53,14 @@ def require_json(headers: Mapping[str, str]) -> None:
         return
     if not _JSON.fullmatch(headers.get("content-type", "")):
         raise BadRequest("media_type", "expected application/json in UTF-8", status=415)
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise BadRequest("content_encoding", "bodies are not encoded", status=415)
+    _require_plain(headers)
+
+
+def require_document(headers: Mapping[str, str]) -> None:
+    """As `require_json`, for an upload: JSON, YAML, or bytes of no declared type, whose digest says what they are."""
+    if "content-type" in headers and not _DOCUMENT.fullmatch(headers["content-type"]):
+        raise BadRequest("media_type", "expected application/json or application/yaml in UTF-8", status=415)
+    _require_plain(headers)
 
 
 def require_query(query: bytes, names: frozenset[str]) -> None:
@@ -93,6 +101,11 @@ async def _send(send: Send, status: int, content: bytes, headers: Mapping[str, s
         pairs += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": content})
+
+
+def _require_plain(headers: Mapping[str, str]) -> None:
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise BadRequest("content_encoding", "bodies are not encoded", status=415)
 
 
 async def _read(receive: Receive, bytes_max: int) -> bytes:

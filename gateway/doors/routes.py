@@ -26,7 +26,16 @@ from gateway.auditing import Auditing
 from gateway.cataloguing import Cataloguing
 from gateway.doors.access import AUDIT_ROLES, BUNDLE_ROLES, UPLOAD_ROLES, require_person
 from gateway.doors.batches import Batches
-from gateway.doors.messages import Send, body, require_host, require_json, require_query, send_fault, send_reply
+from gateway.doors.messages import (
+    Send,
+    body,
+    require_document,
+    require_host,
+    require_json,
+    require_query,
+    send_fault,
+    send_reply,
+)
 from gateway.errors import BadRequest, Fault, NotFound, Unavailable
 from gateway.evidence import Evidence
 from gateway.explaining import Explaining
@@ -201,8 +210,7 @@ class Routes:
                 require_query(request.scope["query_string"], query)
 
                 async def read() -> bytes:
-                    if bytes_max is None:
-                        require_json(headers)
+                    (require_json if bytes_max is None else require_document)(headers)
                     return await body(
                         headers,
                         request.receive,

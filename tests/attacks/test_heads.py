@@ -286,3 +286,29 @@ def test_cancelling_takes_no_word(story: Story, gateway: Gateway) -> None:
     assert [answer.status for answer in answers] == [415] * 4
     assert [answer.status for answer in typed] == [422, 400, 422, 400]
     assert (state, done.document["status"]) == ("parked", "cancelled")
+
+
+UPLOADS = ["/v1/bundles", "/v1/tools"]
+FOREIGN_MEDIA = [
+    "text/html",
+    "multipart/form-data; boundary=x",
+    "application/json; charset=utf-16",
+    "text/plain",
+    "*/*",
+]
+
+
+@pytest.mark.parametrize("path", UPLOADS)
+def test_an_upload_is_no_other_media_and_not_packed(story: Story, path: str) -> None:
+    """
+    J04, J05: an upload that says it is something else, or that is packed, is 415; without a word its bytes decide.
+    """
+    token = story.person("security").token
+    told = [{"Content-Type": media} for media in FOREIGN_MEDIA] + [{"Content-Encoding": "gzip"}]
+    taken: list[dict[str, str]] = [{}, {"Content-Type": "application/yaml"}, {"Content-Type": "application/json"}]
+
+    refused = [story.client.request("POST", path, token, body=b"{}", headers=headers) for headers in told]
+    judged = [story.client.request("POST", path, token, body=b"{}", headers=headers) for headers in taken]
+
+    assert [answer.status for answer in refused] == [415] * len(told)
+    assert [answer.status for answer in judged] == [422] * len(taken)

@@ -46,10 +46,10 @@ SHAPES = (
     (
         "age",
         re2.compile(
-            r"(?i)\b(?:aged?|age of|age is|turned|turning|turns|is now|(?:was|am|i'm|is|are|were)"
-            r"(?: just| only| about)?)"
-            r"[ :]*(\d{1,3})(?:\s*(?:years?|yrs?)[ -]old)?(?:\s*(?:y/?o|yo))?(?:[.,;!?)\s]|$)"
-            r"|\b(\d{1,3})[ -]*(?:years?|yrs?|y)[ /-]*(?:old|o\b|of age)"
+            r"(?i)\b(?:aged?|age of|age is|turned|turning|turns|(?:he|she|who) (?:is|was)|i am|i was|i'm|he's|she's)"
+            r"(?: just| only| about| now)?[ :]*(1[01]\d|\d{1,2})"
+            r"(?:\s*(?:years?|yrs?)[ -]old)?(?:\s*(?:y/?o|yo))?(?:[.,;!?)\s]|$)"
+            r"|\b(1[01]\d|\d{1,2})[ -]*(?:years?|yrs?|y)[ /-]*(?:old|o\b|of age)"
         ),
     ),
     (
@@ -112,7 +112,8 @@ _UNITS = _words(
 _PARTICLES = _words(
     """
     van von der den de di da del della dello degli la le les du des dos das do ter ten te zu zum aan bin al el y e i
-    och und et en sur pan pani tp ul os rue chemin calle via viale ulica plaza paseo camino piazza vicolo
+    och und et en sur pan pani tp ul os rue avenue boulevard chemin calle via viale ulica plaza paseo camino piazza
+    vicolo
     """
 )
 _APOSTROPHES = ("'", "’")  # noqa: RUF001 - the one that typesetters use
@@ -123,7 +124,10 @@ _JOINING = re.compile(
     r"(?: (?:and|&|of|of the|de|de la|del|della|di|da|dos|van|van der|von|zu|la|le|bin|el|y|e|et|und|en|och|i|ve))?"
     r"[ \n]{0,2}"
 )
-_HOUSE = re.compile(r"(?:\b(?:No\.? ?)?\d{1,6}[A-Za-z]?(?:[-/]\d{1,4})?,?\s{1,2})$")
+_HOUSE = re.compile(
+    r"(?:\b(?:(?:No\.? ?)?\d{1,6}[A-Za-z]?(?:[-/]\d{1,4})?|(?:Flat|Studio|Unit|Apt\.?|Suite) \d{1,4}[A-Za-z]?)"
+    r",?\s{1,2})$"
+)
 _FIRMS = (
     r"Inc|Ltd|Limited|Co|Corp|LLC|LLP|PLC|(?:GmbH|AG)(?: & Co\.? (?:KGaA|KG|OHG))?|KGaA|KG|OHG|GbR|e\. ?V|eG|Stiftung"
     r"|S\.?p\.?A|SPA|S\.?r\.?l|SRL|SNC|S\.?A\.?S?|SARL|EURL|S\.?L\.?(?:U|L)?|AB|HB|KB|B\.?V|N\.?V|VOF|CV"
@@ -131,7 +135,7 @@ _FIRMS = (
     r"|et Fils|e figli|y asociados|& (?:Sons|Co|Zonen)"
 )
 _AFTER = re.compile(
-    r"(?:['’]s\b)?\)?(?:(?<=\.[A-Z])\.|(?<=[a-zß]str)\.|,?\s{1,2}(?:"  # noqa: RUF001
+    r"(?:['’]s\b)?\)?(?:\.[^\W\d_]{1,5}(?:\. ?[^\W\d_]{1,3}\b)*\.?|\.(?=\s[a-z]|,|\n)|,?\s{1,2}(?:"  # noqa: RUF001
     r"(?:Apt|Suite|Ste|Unit|Flat|Box|Floor|Room|Apartment|App|No|Nr|#)\.?\s?#?\d{1,6}[A-Za-z]?\b"  # a door
     r"|[A-Z]{2}\.?,?\s\d{5}(?:-\d{4})?\b|\d{5}(?:-\d{4})?\b|[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}\b|\d{4}\s?[A-Z]{2}\b"
     r"|\d{1,4}[-/]\d{1,4}\b|\d{1,4}[A-Za-z]?(?=,)|n?\.? ?\d{1,4}[A-Za-z]?\b|\([A-Z]{2}\)|[IVX]{1,4}\b"

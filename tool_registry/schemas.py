@@ -55,5 +55,7 @@ def _value(field: Field) -> Schema:
 
 def _text(field: Field) -> Schema:
     schema: Schema = {"type": "string", "maxLength": field.length_max}
+    if field.resolves:
+        schema["description"] = "the value, or the token (tok_…) that a read has shown in its place"
     pattern = whole_pattern(field)
     return schema if pattern is None else {**schema, "pattern": pattern}

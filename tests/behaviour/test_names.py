@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from gateway.names import LOOKING_SECONDS_MAX, Names
 from gateway.redaction import Redactor
 from tests.world import lists
 from tests.world.stories import Story
+from tool_registry.declarations import TEXT_MAX
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,21 @@ def test_looking_has_its_share_of_each_second() -> None:
     clock.now = 7.0
 
     assert redactor.text("a second later", tenant="acme") == "a second later"
+
+
+@pytest.mark.parametrize(
+    "piece", ["Ab ", "A.B.", "Smith, ", "Smith 12 ", "d'Ab-Cd ", "Republic of ", "name is ", "12 "]
+)
+def test_no_text_uses_up_a_second(piece: str) -> None:
+    """
+    H05, J08: the longest text that a contract admits takes less than the share of a second, whatever it is made of.
+    """
+    detector, text = Names(lists.installed(), SystemClock()), (piece * TEXT_MAX)[:TEXT_MAX]
+
+    started = time.thread_time()
+    detector.find(text)
+
+    assert time.thread_time() - started < LOOKING_SECONDS_MAX
 
 
 def test_a_detector_that_fails_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

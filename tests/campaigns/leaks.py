@@ -92,6 +92,7 @@ class _Office:
         security = story.person("security", 1).token
         uploaded = story.client.request("POST", "/v1/tools", security, body=declared)
         story.govern("register_tool", {"digest": uploaded.document["digest"]}, "new_tool")
+        self._stranger = story.person("growth").token
         self._parked = story.parked_refund()
         self._numbers = 0
         self._sent: list[tuple[str, Canary, str, str]] = []
@@ -144,6 +145,13 @@ class _Office:
         if done.status == 200:
             yield self._story.client.get(f"/v1/calls/{done.call}", self._other.token)
             yield self._story.client.get(f"/v1/calls/{done.call}/packet", self._story.person("auditor").token)
+        refused = self._story.client.call(
+            self._stranger, "file_claim", {"claim_id": claim, "who": written, "pin": written}, reason="goodwill"
+        )
+        yield refused
+        if refused.status == 403:
+            yield self._story.client.get(f"/v1/calls/{refused.call}", self._other.token)
+            yield self._story.client.get(f"/v1/calls/{refused.call}/explanation", self._other.token)
         halves = written[: len(written) // 2], written[len(written) // 2 :]
         self._sink.answer = {"claim_id": claim}
         yield self._file({"claim_id": claim, "who": halves[0], "pin": halves[1]})
@@ -192,6 +200,8 @@ class _Office:
         yield client.request("POST", f"/v1/calls/{parked.call}/feedback", parked.token, body={"text": said})
         switch = {"scope": "agent", "target": f"agent-{claim}", "reason": said}
         yield client.call(self._story.person("operator").token, "engage_kill", switch, reason="drill")
+        if said.isprintable():  # Else there are no canonical bytes to sign.
+            yield client.approve(self._story.person("finance", 2), parked.answer, reason=said)
 
     def _file(self, arguments: Mapping[str, Any], **members: Any) -> Answer:
         return self._story.client.call(self._asks.token, "file_claim", arguments, reason="goodwill", **members)

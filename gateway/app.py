@@ -126,7 +126,7 @@ class _Keys:
     """The gateway's own secrets, made on first start, readable by nobody else."""
 
     signers: Signers
-    redaction: bytes
+    redaction: bytes = field(repr=False)
 
     @staticmethod
     def of(settings: Settings, urls: Urls) -> _Keys:

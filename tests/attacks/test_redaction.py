@@ -7,12 +7,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from deploy.demo.client import Answer
 from deploy.demo.world import ROOT
+from gateway import app
+from gateway.redaction import Redactor
+from gateway.settings import Settings
+from gateway.storage.signers import Signers
+from gateway.tokens import Resolved
+from proofs.keys import PrivateKey
 from tests.world.stories import Story, eventually
 
 PERSONAL = ("display_name", "email", "phone")
@@ -266,3 +272,22 @@ asyncio.run(forgotten())
     assert b"call_failed" in told
     assert b"ValueError" in told
     assert b"canary" not in told
+
+
+def test_settings_and_keys_say_no_secret_of_themselves(tmp_path: Path) -> None:
+    """
+    H06: written out, as a traceback or a debugger would, they are names without values.
+    """
+    secrets = {name: f"canary-{name}" for name in ("database_url", "auditor_url", "migrator_url", "opa_token")}
+    given: dict[str, Any] = {"environment": "dev", "data": tmp_path, "issuers": tmp_path, "root_keys": tmp_path}
+    key = PrivateKey.generate()
+
+    told = [
+        repr(Settings(**given, base_bundle=tmp_path, **secrets)),
+        repr(Redactor(b"canary-key" * 4)),
+        repr(app._Keys(signers=cast(Signers, None), redaction=b"canary-redaction")),
+        repr(Resolved({"to": "canary@mail.example"})),
+        repr(key),
+    ]
+
+    assert [each for each in told if "canary" in each or key.text in each] == []

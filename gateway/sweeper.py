@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from msgspec.structs import replace
 
 from gateway.activation import SYSTEM, Policies
 from gateway.admission import call_text
@@ -101,18 +102,20 @@ class Sweeper:
             return None
         if row.state is not State.IN_DOUBT:
             return row.state
-        # INVARIANT: no sweeper sends the call again between this and the settlement; it would hold the call first.
-        if finding.state is not State.EXECUTED and not await self._sweeping.hold(row, lease_ms=self._lease_ms):
-            return State.IN_DOUBT
+        if finding.state is not State.EXECUTED:
+            # INVARIANT: a sweeper that sends the call again holds it first; then this settlement is too late.
+            held = await self._sweeping.hold(row, lease_ms=self._lease_ms)
+            if held is None:
+                return State.IN_DOUBT
+            row = held
         settled = await self._settlement.settle(await self._opened(row), finding)
-        return settled.state if settled else None
+        return settled.state if settled else State.IN_DOUBT
 
     async def _expire(self, row: FullRow) -> None:
         await self._parking.close(row, State.EXPIRED, by=row.row.principal, reason="expired")
 
     async def _reconcile(self, row: FullRow, *, is_late: bool) -> None:
-        intent = await self._opened(row)
-        outcome = await self._find_out(intent, row, is_late=is_late)
+        intent, outcome = await self._find_out(await self._opened(row), row, is_late=is_late)
         if outcome is None:
             if row.state is State.IN_DOUBT:
                 return
@@ -122,44 +125,57 @@ class Sweeper:
             self._metrics.reconciled(settled.state.value)
             log().info("call_reconciled", call=call_text(row.row.call_id), state=settled.state.value)
 
-    async def _find_out(self, intent: OpenIntent, row: FullRow, *, is_late: bool) -> Outcome | None:
-        """What the tool itself says; None while that proves nothing. `is_late`: nothing sent before can act."""
+    async def _find_out(self, intent: OpenIntent, row: FullRow, *, is_late: bool) -> tuple[OpenIntent, Outcome | None]:
+        """
+        What is known now, None while nothing proves anything, and the intent as it is held by then.
+
+        `is_late`: nothing that was sent before can act any more.
+        """
         contract = intent.tool.contract
         if contract.connector.kind == "http" and _tool_digest(row) != contract.digest:
             # Another version of the tool may be reached elsewhere, and knows nothing of what this one did.
-            return None
-        connector, dispatch = self._connect(contract.connector), self._dispatch(intent, row)
-        outcome = await connector.status(dispatch)
+            return intent, None
+        outcome = await self._ask(intent, row, is_late=is_late)
+        if outcome is None and is_late and _is_repeatable(contract):
+            return await self._repeat(intent, row)
+        return intent, outcome
+
+    async def _ask(self, intent: OpenIntent, row: FullRow, *, is_late: bool) -> Outcome | None:
+        """What the tool itself says; None while that proves nothing."""
+        contract = intent.tool.contract
+        # Above the fence that left the doubt, so that a fenced tool refuses it from now on.
+        fence = row.fence + 1 if row.state is State.IN_DOUBT else row.fence
+        outcome = await self._connect(contract.connector).status(self._dispatch(intent, fence))
         if outcome is not None and outcome.state is State.NOT_DONE:
             # The first dispatch may still be under way: only a fenced tool is bound to refuse it when it arrives, and
             # only once its deadline has passed.
             return outcome if contract.is_fenced and is_late else None
-        is_repeatable = contract.status_path is None and contract.is_idempotent and contract.connector.kind == "http"
-        if outcome is None and is_repeatable and is_late:
-            return await self._repeat(row, contract, intent)
         return outcome
 
-    async def _repeat(self, row: FullRow, contract: Contract, intent: OpenIntent) -> Outcome | None:
+    async def _repeat(self, intent: OpenIntent, row: FullRow) -> tuple[OpenIntent, Outcome | None]:
         """
         Send the call again, to a tool that declares that it will not act twice.
 
-        Under a lease of its own, so that a person's "it did nothing" waits until this dispatch cannot act either.
+        Under a fence and a lease of its own, so that a person's "it did nothing" waits until this dispatch cannot act
+        either.
         """
+        contract = intent.tool.contract
         resolved = await self._resolved(intent)
-        if resolved is None:
-            return None
-        if await self._is_stopped(row, contract):
-            return None  # Before the lease begins: a person need not wait for what is not sent.
+        # A lease for what will not be sent would keep a person from settling it, for as long as the switch stands.
+        if resolved is None or await self._is_stopped(row, contract):
+            return intent, None
         started = self._clock.monotonic()
-        if not await self._sweeping.hold(row, lease_ms=contract.deadline_ms + self._lease_ms):
-            return None
-        if self._clock.monotonic() - started > self._lease_ms / 1000:
-            return None  # The process was paused: the dispatch could outlive the lease.
+        held = await self._sweeping.hold(row, lease_ms=contract.deadline_ms + self._lease_ms)
+        if held is None:
+            return intent, None
+        intent = replace(intent, fence=held.fence)
         if await self._is_stopped(row, contract):
-            return None  # Asked last, too: whoever engages a switch before this line is obeyed.
-        again = await self._connect(contract.connector).execute(self._dispatch(intent, row, resolved))
+            return intent, None  # Asked again, and last: whoever engages a switch before this line is obeyed.
+        if self._clock.monotonic() - started > self._lease_ms / 1000:
+            return intent, None  # The process was paused: the dispatch could outlive the lease.
+        again = await self._connect(contract.connector).execute(self._dispatch(intent, held.fence, resolved))
         # A refusal now says nothing of what the first dispatch did.
-        return again if again.state is State.EXECUTED else None
+        return intent, again if again.state is State.EXECUTED else None
 
     async def _resolved(self, intent: OpenIntent) -> Resolved | None:
         """What the call's tokens stand for now; None where one stands for nothing any more: a person finds out."""
@@ -169,14 +185,13 @@ class Sweeper:
         except (BadRequest, Unavailable):
             return None
 
-    def _dispatch(self, intent: OpenIntent, row: FullRow, resolved: Resolved = NOTHING) -> Dispatch:
+    def _dispatch(self, intent: OpenIntent, fence: int, resolved: Resolved = NOTHING) -> Dispatch:
         return Dispatch(
             tenant=intent.tenant,
             tool=intent.tool,
             canonical=intent.canonical,
             effect_id=call_text(intent.call_id),
-            # Above the one that left the doubt, so that a fenced tool refuses it from now on; that of a next intent.
-            fence=row.fence + 1 if row.state is State.IN_DOUBT else row.fence,
+            fence=fence,
             deadline_at_ms=self._clock.now_ms() + intent.tool.contract.deadline_ms,
             correlation=intent.correlation or call_text(intent.call_id),
             resolved=resolved,
@@ -221,6 +236,11 @@ class Sweeper:
             expected=(row.state,),
             counting=counting(self._policies.active(tenant), tenant, row.row.principal, row.row.tool),
         )
+
+
+def _is_repeatable(contract: Contract) -> bool:
+    """Whether the call may be sent again: only where nobody can be asked, and the tool promises not to act twice."""
+    return contract.status_path is None and contract.is_idempotent and contract.connector.kind == "http"
 
 
 def _is_over(row: FullRow, now_ms: int) -> bool:

@@ -26,11 +26,12 @@ where claim in (
 returning {rows.CALL_COLUMNS}
 """  # noqa: S608 - fixed columns
 
-_HOLD = """
-update lockgate.calls set lease_until = clock_timestamp() + %(lease_ms)s * interval '1 millisecond'
+_HOLD = f"""
+update lockgate.calls set fence = fence + 1, lease_until = clock_timestamp() + %(lease_ms)s * interval '1 millisecond'
 where claim = %(claim)s and fence = %(fence)s
 and (state = 'executing' or state = 'in_doubt' and lease_until <= clock_timestamp())
-"""
+returning {rows.CALL_COLUMNS}
+"""  # noqa: S608 - fixed columns
 
 # The release before this one forgot the lease when it left a call in doubt: what it sent last is not known.
 _LEASE_DOUBTS = """
@@ -101,14 +102,16 @@ class Sweeping:
         """Whether one of the switches of these tenants is engaged. Raises `LedgerUnavailable`."""
         return await self._desk.ask(tenants, lambda cursor: is_engaged(cursor, switches))
 
-    async def hold(self, row: FullRow, *, lease_ms: int) -> bool:
+    async def hold(self, row: FullRow, *, lease_ms: int) -> FullRow | None:
         """
-        Begin another lease of an open call, as long as no dispatch of another can act: from now on only one's own can.
+        The call under the next fence and another lease, when nothing that another sent can act: now only one's own can.
 
-        False where one still can, or the call has moved on. Raises `LedgerUnavailable`.
+        None where something still can, or the call has moved on. Whoever held it before settles it no more. Raises
+        `LedgerUnavailable`.
         """
         values = {"claim": row.row.claim, "fence": row.fence, "lease_ms": lease_ms}
-        return await self._desk.ask([row.row.tenant], lambda cursor: cursor.execute(_HOLD, values).rowcount == 1)
+        held = await self._desk.ask([row.row.tenant], lambda cursor: cursor.execute(_HOLD, values).fetchall())
+        return rows.call(held[0]) if held else None
 
     async def forget(self, tenants: Sequence[str], *, limit: int) -> int:
         """

@@ -218,7 +218,7 @@ class Reads:
         """As `Sweeping`."""
         return not self.model.kills.isdisjoint(switches)
 
-    async def hold(self, row: FullRow, *, lease_ms: int) -> bool:
+    async def hold(self, row: FullRow, *, lease_ms: int) -> FullRow | None:
         """As `Sweeping`."""
         await asyncio.sleep(self.gateway.chance.random() * 0.003)
         return self.model.hold(row, lease_ms=lease_ms)

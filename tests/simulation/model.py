@@ -203,15 +203,16 @@ class Model:
         found = [stored for stored in self._of(tenants, State.PARKED) if (stored.expires_at_ms or now + 1) <= now]
         return tuple(map(full, sorted(found, key=lambda stored: stored.expires_at_ms or 0)[:limit]))
 
-    def hold(self, row: FullRow, *, lease_ms: int) -> bool:
-        """Begin another lease of an open call, as long as no dispatch of another can act."""
+    def hold(self, row: FullRow, *, lease_ms: int) -> FullRow | None:
+        """The next fence and another lease of an open call, when nothing that another sent can act."""
         now, stored = self.now_ms(), self.calls[row.row.claim]
         is_over = stored.lease_until_ms is not None and stored.lease_until_ms <= now
         is_free = stored.state is State.EXECUTING or (stored.state is State.IN_DOUBT and is_over)
         if stored.fence != row.fence or not is_free:
-            return False
+            return None
+        stored.fence += 1
         stored.lease_until_ms = now + lease_ms
-        return True
+        return full(stored)
 
     def entry(self, tenant: str, seq: int) -> Entry | None:
         """An entry by its place."""

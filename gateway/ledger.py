@@ -15,6 +15,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
+PATIENCE_SECONDS = 1.7
+"""Every refusal for want of a database arrives within two seconds."""
+
 
 @unique
 class State(StrEnum):
@@ -177,6 +180,8 @@ class Intend(Struct, frozen=True, kw_only=True):
     """Writes the refusal entry into the same batch."""
     ends: Close | None = None
     """The parked call that this one is an edit of: it ends with this act, or this act does nothing (`Stale`)."""
+    patience_seconds: float = PATIENCE_SECONDS
+    """How long the asker waits for the answer; less than anybody else who has waited already."""
 
 
 class Settle(Struct, frozen=True, kw_only=True):

@@ -46,6 +46,7 @@ from gateway.ledger import FullRow, Intend, Intended, Ledger, LedgerUnavailable,
 from gateway.lights import Lights
 from gateway.logs import log
 from gateway.parking import Parking
+from gateway.patience import Patience
 from gateway.randomness import Randomness
 from gateway.rates import Rates
 from gateway.refusals import RECORDED, Refusals, reason_of
@@ -109,16 +110,17 @@ class Pipeline:
 
         Raises `Fault` for every answer that is not a result; each becomes a problem document at the door.
         """
-        at, walk = self._at, self._at.stages.walk()
-        walk.enter("identify")  # (1) Identify.
-        principal = await self.identify(incoming)
+        at, walk, patience = self._at, self._at.stages.walk(), Patience()
+        async with patience.waiting():
+            walk.enter("identify")  # (1) Identify.
+            principal = await self.identify(incoming)
 
-        walk.enter("limit")  # (2) Limit.
-        await at.rates.take(principal)
+            walk.enter("limit")  # (2) Limit.
+            await at.rates.take(principal)
         with at.room.place(principal):
-            return await self._within(incoming, principal, walk)
+            return await self._within(incoming, principal, walk, patience)
 
-    async def _within(self, incoming: Incoming, principal: Principal, walk: Walk) -> Reply:
+    async def _within(self, incoming: Incoming, principal: Principal, walk: Walk, patience: Patience) -> Reply:
         """Stages 3 to 12."""
         at = self._at
         walk.enter("admit")  # (3) Admit. The body is read only now: strangers cannot feed us bytes.
@@ -129,14 +131,16 @@ class Pipeline:
         )
         contract = call.tool.contract
         incoming.tool = contract.name
-        await at.rates.take_tool(principal, contract.name, contract.calls_per_minute)
+        async with patience.waiting():
+            await at.rates.take_tool(principal, contract.name, contract.calls_per_minute)
         at.policies.require_in_force(active, contract.name)
         if call.key is None:
             walk.leave()
-            return await self._look(call, active)
+            async with patience.waiting():
+                return await self._look(call, active)
         self._claims.hold(call)
         try:
-            return await self._write(call, active, walk)
+            return await self._write(call, active, walk, patience)
         finally:
             self._claims.release(call)
 
@@ -148,23 +152,26 @@ class Pipeline:
 
     async def enter(self, incoming: Incoming) -> Principal:
         """Stages 1 and 2, for every other route."""
-        principal = await self.identify(incoming)
-        await self._at.rates.take(principal)
-        return principal
+        async with Patience().waiting():
+            principal = await self.identify(incoming)
+            await self._at.rates.take(principal)
+            return principal
 
-    async def _write(self, call: Call, active: Active, walk: Walk) -> Reply:
+    async def _write(self, call: Call, active: Active, walk: Walk, patience: Patience) -> Reply:
         """Stages 4 to 12."""
         at = self._at
-        walk.enter("claim")  # (4) Claim.
-        attempt = await self._claim(call, active)
-        if attempt.held is not None and claims.is_answered(attempt.held):
-            walk.leave()
-            return await self._replay(attempt, attempt.held)
+        async with patience.waiting():
+            walk.enter("claim")  # (4) Claim.
+            attempt = await self._claim(call, active)
+            if attempt.held is not None and claims.is_answered(attempt.held):
+                walk.leave()
+                return await self._replay(attempt, attempt.held)
 
         patient_until = at.clock.monotonic() + PATIENCE_SECONDS
         for _ in range(DECISIONS_MAX):
             # (5) to (8): nothing here touches the world, and a refusal is recorded before it is told.
-            cleared = await self._decide(attempt, walk, is_patient=at.clock.monotonic() < patient_until)
+            async with patience.waiting():
+                cleared = await self._decide(attempt, walk, is_patient=at.clock.monotonic() < patient_until)
             if cleared is None:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
@@ -175,7 +182,7 @@ class Pipeline:
             #     on the chain; the sweeper settles it through `settle`, as this path does below.
             walk.enter("intend")
             started = at.clock.monotonic()
-            intent = await self._intend(attempt, cleared)
+            intent = await self._intend(attempt, cleared, patience)
             if isinstance(intent, Intended):
                 break
         else:
@@ -271,7 +278,7 @@ class Pipeline:
         """Beside the line: for approvals that a call would need, and for replays."""
         return await self._rule(attempt, question, attempt.active.decide, self._at.looks.walk())
 
-    async def _intend(self, attempt: Attempt, cleared: Clearance) -> Intended | Moved:
+    async def _intend(self, attempt: Attempt, cleared: Clearance, patience: Patience) -> Intended | Moved:
         at = self._at
         packet = at.refusals.packet(attempt, cleared.gathered, cleared.ruling)
         answer = await at.refusals.commit(
@@ -287,6 +294,7 @@ class Pipeline:
                 autonomy=_decided_on(attempt.call, cleared),
                 refusal=lambda denied: at.refusals.entry(attempt, reason_of(denied), packet=packet),
                 ends=attempt.ends,
+                patience_seconds=patience.left,
             )
         )
         if isinstance(answer, Intended | Moved):

@@ -18,13 +18,15 @@ from typing import TypeVar
 
 import psycopg
 
-from gateway.ledger import LedgerUnavailable
+from gateway.ledger import PATIENCE_SECONDS, LedgerUnavailable
 from gateway.storage import connections
 from gateway.storage.connections import Connection, Cursor, DatabaseUnavailable
 
 CONNECTIONS_MAX = 4  # Lists and exports of a few auditors; calls do not come this way.
-PATIENCE_SECONDS = 1.7  # Every refusal for want of a database arrives within two seconds.
 LONG_SECONDS = 30.0  # For what has no bound of its own: exports, and what start-up reads.
+
+_AWAY = (psycopg.OperationalError, psycopg.InternalError, psycopg.ProgrammingError)
+"""The server is gone, may only be read, or is not the one that was found in order at the start."""
 
 Found = TypeVar("Found")
 
@@ -86,7 +88,7 @@ class Desk:
             loan.over()
             self._idle.put(connection)
             return found
-        except (psycopg.OperationalError, DatabaseUnavailable) as error:
+        except (*_AWAY, DatabaseUnavailable) as error:
             raise LedgerUnavailable("the database cannot be read", is_known=True) from error
 
     def close(self) -> None:

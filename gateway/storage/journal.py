@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.logs import log
 from gateway.storage import connections
 from gateway.storage.connections import Connection
 from proofs import canonical, checkpoints, losses
@@ -81,8 +82,12 @@ class Journal:
             for tenant in list(newest):
                 append(self._directory, newest[tenant])
                 del newest[tenant]
+            if self.failure is not None:
+                log().info("checkpoints_kept")
             self.failure = None
         except OSError as error:
+            if self.failure is None:
+                log().error("checkpoints_not_kept", cause=error.strerror, error=error)
             self.failure = error
             with self._lock:  # Tried again; what was noted meanwhile is newer.
                 self._newest = newest | self._newest

@@ -14,25 +14,23 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from gateway.ledger import LedgerUnavailable
+from gateway.ledger import PATIENCE_SECONDS, LedgerUnavailable
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
-PATIENCE_SECONDS = 1.7
-"""Every refusal for want of a database arrives within two seconds."""
 _WATCH_SECONDS = 0.1
 
 
 class Letter(Generic[Request, Reply]):
     """One request on its way, and the future that its sender awaits."""
 
-    __slots__ = ("future", "is_sealed", "is_withdrawn", "request", "sent_at")
+    __slots__ = ("ends_at", "future", "is_sealed", "is_withdrawn", "request")
 
-    def __init__(self, request: Request, future: asyncio.Future[Reply], sent_at: float) -> None:
+    def __init__(self, request: Request, future: asyncio.Future[Reply], ends_at: float) -> None:
         self.request = request
         self.future = future
-        self.sent_at = sent_at
+        self.ends_at = ends_at
         self.is_sealed = False
         self.is_withdrawn = False
 
@@ -55,9 +53,9 @@ class Mailbox(Generic[Request, Reply]):
 
     # On the loop.
 
-    def send(self, request: Request) -> asyncio.Future[Reply]:
+    def send(self, request: Request, *, patience_seconds: float | None = None) -> asyncio.Future[Reply]:
         """
-        Hand over a request; the future gives its reply.
+        Hand over a request; the future gives its reply. An asker of less patience than the box is told earlier.
 
         Raises `LedgerUnavailable`, with nothing done, when the box is full, closed, or its thread has been stuck.
         """
@@ -67,7 +65,8 @@ class Mailbox(Generic[Request, Reply]):
             raise LedgerUnavailable("ledger: closed", is_known=True)
         if len(self._waiting) >= self._letters_max:
             raise LedgerUnavailable(f"ledger: {self._letters_max} requests are waiting", is_known=True)
-        letter: Letter[Request, Reply] = Letter(request, loop.create_future(), now)
+        patience = self._patience if patience_seconds is None else min(patience_seconds, self._patience)
+        letter: Letter[Request, Reply] = Letter(request, loop.create_future(), now + patience)
         self._waiting[letter] = None
         if not self._outgoing:
             loop.call_soon(self._hand_over)
@@ -89,13 +88,8 @@ class Mailbox(Generic[Request, Reply]):
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         self._watching = None
-        late_before = loop.time() - self._patience
-        late = []
-        for letter in self._waiting:  # In order of arrival.
-            if letter.sent_at > late_before:
-                break
-            late.append(letter)
-        for letter in late:
+        now = loop.time()
+        for letter in [letter for letter in self._waiting if letter.ends_at <= now]:
             with self._lock:
                 letter.is_withdrawn = not letter.is_sealed
             del self._waiting[letter]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from gateway.ledger import Act, Answer, LedgerUnavailable
+from gateway.ledger import Act, Answer, Intend, LedgerUnavailable
 from gateway.storage.mailbox import Letter, Mailbox
 from gateway.storage.writer import Withdrawn, Writer
 from proofs.checkpoints import Checkpoint
@@ -54,6 +54,8 @@ class Sequencer:
 
         Raises `LedgerUnavailable` within two seconds whatever the database does.
         """
+        if isinstance(act, Intend):
+            return await self._mailbox.send(act, patience_seconds=act.patience_seconds)
         return await self._mailbox.send(act)
 
     def _run(self) -> None:

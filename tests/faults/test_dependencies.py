@@ -19,8 +19,10 @@ from deploy.demo.backoffice import launch
 from deploy.demo.client import Answer, Client
 from gateway.storage.cluster import SUPERUSER
 from gateway.storage.connections import connect
+from tests.world import rigs
 from tests.world.crowd import Ask, rush
 from tests.world.ground import Ground, wait_for
+from tests.world.lines import Trouble
 
 ANSWER_SECONDS_MAX = 2.0
 HEALTH_SECONDS_MAX = 0.5
@@ -161,6 +163,56 @@ def test_database_that_may_only_be_read_is_a_no(field: Ground) -> None:
     assert healthy == 200
     assert during == before
     assert (final.status, final.document["status"]) == (200, "executed")
+
+
+def test_database_whose_connections_are_all_taken_is_a_no(field: Ground) -> None:
+    """
+    L03: no connection is left for the gateway: 503 in time without an effect, and once there are some the key runs.
+    """
+    refuse, admit = (f"alter role lockgate_app connection limit {limit}" for limit in (0, -1))
+    client, key, before = field.client(), secrets.token_hex(16), field.oracle.effects()
+
+    with connect(field.world.cluster.url("postgres", SUPERUSER)) as superuser:
+        superuser.execute(refuse.encode())
+        superuser.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'lockgate_app'")
+        try:
+            started = time.monotonic()
+            refused = [refund(client, field, key) for _ in range(3)]
+            seconds = (time.monotonic() - started) / 3
+        finally:
+            superuser.execute(admit.encode())
+    during = field.oracle.effects()
+    final = field.finally_answered(lambda client: refund(client, field, key))
+
+    assert {(answer.status, answer.reason) for answer in refused} == {(503, "ledger_unavailable")}
+    assert seconds < ANSWER_SECONDS_MAX
+    assert during == before
+    assert (final.status, final.document["status"]) == (200, "executed")
+
+
+def test_database_that_answers_late_is_a_no_within_two_seconds() -> None:
+    """
+    G08: a database that answers everything, each time a second late: what is waited for one after the other does not
+    add up to more than two seconds.
+    """
+    with rigs.rig({}, with_server=False) as rig:
+        field, client, key = rig.field, rig.field.client(), secrets.token_hex(16)
+        first = refund(client, field, secrets.token_hex(16))
+        effects = field.oracle.effects()
+
+        with rig.database.troubled(Trouble.SLOW):
+            started = time.monotonic()
+            late = refund(client, field, key)
+            seconds = time.monotonic() - started
+            during = field.oracle.effects()
+        final = field.finally_answered(lambda client: refund(client, field, key))
+
+    assert first.status == 200
+    assert late.status == 503
+    assert late.reason in ("too_slow", "ledger_unavailable")
+    assert seconds < ANSWER_SECONDS_MAX
+    assert during == effects
+    assert final.status == 200
 
 
 def test_tool_that_cannot_be_reached_is_not_done_and_the_key_may_try_again(field: Ground) -> None:

@@ -14,7 +14,7 @@ from tests.simulation import gateways, model
 from tests.simulation.__main__ import play
 from tests.simulation.business import Business
 
-SEEDS = [f"tests/{number}" for number in range(8)]
+SEEDS = [*(f"tests/{number}" for number in range(8)), "episode/0"]
 WRITES = 120
 
 

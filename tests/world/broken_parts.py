@@ -4,6 +4,8 @@
 
     redactor   finding what a text holds raises, and the message quotes the text
     checks     every compiled invariant is found violated
+
+Its standard error can be exchanged as that of `log_sinks`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from gateway import findings
 from gateway.findings import Finding
 from invariants.checks import Check, CompiledInvariants, Status
 from policies.questions import Question
+from tests.world import log_sinks
 
 REDACTOR, CHECKS = "redactor", "checks"
 
@@ -35,6 +38,7 @@ def main() -> int:
 
     findings.find = broken_find
     CompiledInvariants.evaluate = broken_evaluate  # type: ignore[method-assign]
+    log_sinks.listen()
     from gateway import __main__ as process  # noqa: PLC0415 - after its parts are exchanged
 
     return process.main()

@@ -19,10 +19,15 @@ def main() -> int:
     """Serve as `python -m gateway` does."""
     from gateway import __main__ as process  # noqa: PLC0415 - only in the process that is started for it
 
+    listen()
+    return process.main()
+
+
+def listen() -> None:
+    """Exchange standard error when told."""
     sinks = {BLOCKED: _full_pipe(), FULL: os.open("/dev/full", os.O_WRONLY), WELL: os.dup(STDERR)}
     for number, sink in sinks.items():
         signal.signal(number, lambda _number, _frame, sink=sink: os.dup2(sink, STDERR))
-    return process.main()
 
 
 def _full_pipe() -> int:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import Unavailable
+from gateway.logs import log
+from gateway.storage.revisions import Revisions
 from gateway.tools import PreparedTool
 from invariants.checks import CompiledInvariants
 from policies.bundles import Bundle
@@ -113,9 +115,16 @@ def proven_actions(
 class Policies:
     """The active set of every tenant."""
 
-    def __init__(self, now_ms: Callable[[], int], incident: Callable[[Active, str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        now_ms: Callable[[], int],
+        incident: Callable[[Active, str], Awaitable[None]],
+        revisions: Revisions | None = None,
+    ) -> None:
+        """Without `revisions`, what was in force is known from the database alone."""
         self._now_ms = now_ms
         self._incident = incident
+        self._revisions = revisions
         self._active: dict[str, Active] = {}
         self._quarantined: set[tuple[str, str]] = set()
 
@@ -124,6 +133,16 @@ class Policies:
         self._active[tenant] = active
         if is_quarantined:
             self._quarantined.add((active.tenant, active.bundle_digest))
+        if self._revisions is not None:
+            try:
+                self._revisions.note(tenant, active.revision)
+            except OSError as error:
+                log().error("revision_not_kept", tenant=tenant, revision=active.revision, error=error)
+
+    def newest(self, tenant: str) -> int:
+        """The revision that another one must be newer than: that in force, or a later one that this home has seen."""
+        seen = 0 if self._revisions is None else self._revisions.newest(tenant)
+        return max(self.active(tenant).revision, seen)
 
     def active(self, tenant: str) -> Active:
         """What decides for a tenant. Raises `Unavailable` (`no_bundle`) before anything is in force."""

@@ -67,6 +67,7 @@ from gateway.storage.desk import Desk
 from gateway.storage.lookups import Lookups
 from gateway.storage.rations import Rations
 from gateway.storage.records import Records
+from gateway.storage.revisions import Revisions, RevisionsUnreadable
 from gateway.storage.sealing import Pen
 from gateway.storage.sequencer import Sequencer
 from gateway.storage.signers import Signers
@@ -270,7 +271,11 @@ async def _policies(
         members = {"bundle": active.bundle_digest, "revision": active.revision, "reason": kind}
         await shared.ledger.commit(Append(entry=Draft(tenant=active.tenant, kind="INCIDENT", members=members)))
 
-    policies = Policies(shared.clock.now_ms, incident)
+    try:
+        revisions = Revisions(shared.settings.data / "revisions")
+    except RevisionsUnreadable as error:
+        raise Misconfigured(str(error)) from error
+    policies = Policies(shared.clock.now_ms, incident, revisions)
     rego = _rego(shared.settings, policies)
     await rego.start()
     stack.push_async_callback(rego.close)

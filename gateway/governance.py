@@ -105,7 +105,7 @@ class _Acts:
             raise ActRefused("not_published")
         revision: int = stored.verdict["revision"]
         active = self._policies.active(self._tenant)
-        if revision <= active.revision:
+        if revision <= self._policies.newest(self._tenant):
             raise ActRefused("stale_revision")
         self._activate(cursor, seq, revision, stored.digest, active.schema.digest, active.registry)
         return {"digest": stored.digest, "revision": revision}
@@ -121,7 +121,7 @@ class _Acts:
         if not bundles.register_tool(cursor, self._tenant, digest, seq):
             raise ActRefused("tool_known")
         schema: str = stored.verdict["schema"]
-        revision = active.revision + 1
+        revision = self._policies.newest(self._tenant) + 1
         grown = active.registry.with_tool(parse_registered(stored.document))
         self._activate(cursor, seq, revision, active.bundle_digest, schema, grown)
         return {"digest": digest, "tool": stored.name, "revision": revision}

@@ -67,7 +67,7 @@ class Sources:
 
     async def _own(self, call: Call, fact: PreparedFact) -> Reading | None:
         tenant, digest = call.principal.tenant, call.arguments["digest"]
-        active = self._policies.active(tenant)
+        newest = self._policies.newest(tenant)
 
         def work(cursor: Cursor) -> dict[str, Any] | None:
             uploaders = " ".join(bundles.uploaders(cursor, tenant, digest))
@@ -81,7 +81,7 @@ class Sources:
                 "verdict_passed": stored.verdict["passed"],
                 "uploaders": uploaders,
                 "revision": stored.verdict["revision"],
-                "current_revision": active.revision,
+                "current_revision": newest,
             }
 
         try:

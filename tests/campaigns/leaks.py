@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import urllib.parse
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
@@ -33,6 +32,7 @@ TENANT = "acme"
 LABELLED = "labelled fields: canaries x spellings, arguments, results"
 MISPLACED = "misplaced: keys, headers, paths, members, bodies, uploads, words of tools"
 FREE = "free text: canaries x spellings, remarks, reasons, notes, signed statements"
+_KNOWN = "known: "
 TOOL = """\
 name: file_claim
 version: 1
@@ -123,14 +123,23 @@ class _Office:
             failures = [each for each in self._told if each.startswith(way)]
             failures += [f"{way}: {each}" for each in found.get(way, [])]
             yield Tally(guarantee="P11", tried=way, times=self._times(way), failures=tuple(failures))
-        left = Counter(place for place in found.get(FREE, []))
-        wrong = tuple(each for each in left if not each.startswith("-"))
+        left = found.get(FREE, [])
         yield Tally(
             guarantee="P11",
             tried=FREE,
             times=self._times(FREE),
-            failures=(*wrong, *(each for each in self._told if each.startswith(FREE))),
-            figures={"left_in_free_text": float(left.total())},
+            failures=(
+                *(each for each in left if not each.startswith(_KNOWN)),
+                *(each for each in self._told if each.startswith(FREE)),
+            ),
+            figures={
+                "readable_by_patterns": sum(
+                    way == FREE and is_readable(canary, spelling) for way, canary, spelling, _ in self._sent
+                ),
+                "words_and_reversed_that_were_left": len(
+                    {each.rpartition(": in ")[0] for each in left if each.startswith(_KNOWN)}
+                ),
+            },
         )
 
     def _times(self, way: str) -> int:
@@ -211,7 +220,7 @@ class _Office:
         return f"clm_{self._numbers}"
 
     def _found(self) -> Iterator[tuple[str, list[str]]]:
-        """By way in: what is left, and in which place. What free text is known not to hide begins with `-`."""
+        """By way in: what is left, and in which place. What patterns cannot know is marked as such."""
         places = {name: text for name, text in self._places() if text}
         for way in (LABELLED, MISPLACED, FREE):
             left = []
@@ -219,7 +228,7 @@ class _Office:
                 for name, text in places.items():
                     if _holds(text, canary.value, written):
                         known = way == FREE and not is_readable(canary, spelling)
-                        left.append(f"{'- ' if known else ''}{canary.kind}, {spelling}: in {name}")
+                        left.append(f"{_KNOWN if known else ''}{canary.kind}, {spelling}: in {name}")
             yield way, left
 
     def _places(self) -> Iterator[tuple[str, str]]:
@@ -252,7 +261,7 @@ class _Office:
 
 
 def _holds(text: str, value: str, written: str) -> bool:
-    return value in text or written in text
+    return any(each in text for each in (value, written, json.dumps(written, ensure_ascii=False)[1:-1]))
 
 
 def _in_a_path(written: str) -> str:

@@ -43,6 +43,8 @@ class _Signed:
 
     statement: Statement
     signature: str
+    roles: tuple[str, ...]
+    """That the person has by this token and by the newest one."""
 
 
 class Approving:
@@ -86,7 +88,7 @@ class Approving:
             person=principal.id,
             key_id=signed.statement.key,
             verdict=signed.statement.verdict.value,
-            roles=principal.roles,
+            roles=signed.roles,
             statement=signed.statement.canonical(),
             signature=signed.signature.encode("ascii"),
             not_after_ms=signed.statement.not_after_ms,
@@ -163,19 +165,21 @@ class Approving:
             # It is signed, so the log can only keep it as it is.
             raise BadRequest("reason_sensitive", "the reason holds personal data or a secret", status=422)
         self._require_this_call(principal, row, statement, verdict)
-        await self._require_outsider(principal, row)
-        public = await self._people.key(principal.tenant, principal.id, statement.key)
-        if public is None:
+        signer = await self._people.signer(principal.tenant, principal.id, statement.key)
+        # The token at hand may be an older one, from before a role was taken away (ADR 3).
+        roles = tuple(sorted(set(principal.roles) & set(signer.roles)))
+        await self._require_outsider(principal, row, roles)
+        if signer.public is None:
             raise Denied("key_unknown", "the key is not registered to the approver, or revoked")
         if not approvals.verify(
             statement,
             signature,
-            public=PublicKey.from_text(public),
+            public=PublicKey.from_text(signer.public),
             environment=self._environment,
             tenant=principal.tenant,
         ):
             raise Denied("signature_invalid", "the signature does not verify over the canonical statement")
-        return _Signed(statement=statement, signature=signature)
+        return _Signed(statement=statement, signature=signature, roles=roles)
 
     def _require_this_call(self, principal: Principal, row: FullRow, statement: Statement, verdict: Verdict) -> None:
         active = self._policies.active(principal.tenant)
@@ -194,7 +198,7 @@ class Approving:
         if not self._clock.now_ms() < statement.not_after_ms <= latest:
             raise Denied("approval_expired", "`not_after` lies in the past or beyond the expiry of the call")
 
-    async def _require_outsider(self, principal: Principal, row: FullRow) -> None:
+    async def _require_outsider(self, principal: Principal, row: FullRow, roles: tuple[str, ...]) -> None:
         packet = await self._records.payload(principal.tenant, row.parked_seq or 0) or {}
         requester = orjson.loads(row.row.requester)
         excluded = {requester["id"], requester["subject"], requester["subject_person"]}
@@ -205,7 +209,7 @@ class Approving:
         if principal.id in excluded:
             raise Denied("approver_excluded", "who takes part in a call does not approve it")
         wanted = {each["role"] for each in packet.get("needs", [])}
-        if not wanted & set(principal.roles):
+        if not wanted & set(roles):
             raise Denied("role_missing", f"the call waits for: {', '.join(sorted(wanted))}")
 
     def _given(self, approval: ApprovalRow, placed: Placed, state: State) -> Reply:

@@ -20,6 +20,14 @@ from gateway.storage.writer import SYSTEM
 from proofs.keys import KeyRing, PublicKey, TrustedKey
 
 
+class Signer(NamedTuple):
+    """A person who signs, at this moment."""
+
+    public: str | None
+    """The key's text, if it is registered to that person and not revoked."""
+    roles: tuple[str, ...]
+
+
 class People:
     """Reads registered keys."""
 
@@ -28,17 +36,18 @@ class People:
         self._bundle_keys = bundle_keys
         self._signers = signers
 
-    async def key(self, tenant: str, person: str, key_id: str) -> str | None:
-        """The public key text, if it is registered to that person and not revoked now."""
+    async def signer(self, tenant: str, person: str, key_id: str) -> Signer:
+        """What a person who signs with that key has now: the key, and the roles of the newest token seen anywhere."""
 
-        def work(cursor: Cursor) -> str | None:
+        def work(cursor: Cursor) -> Signer:
             cursor.execute(
-                """select public_key from lockgate.person_keys
-                where tenant = %s and person = %s and key_id = %s and revoked_seq is null""",
-                (tenant, person, key_id),
+                """select k.public_key, p.roles from lockgate.people p left join lockgate.person_keys k
+                on k.tenant = p.tenant and k.person = p.person and k.key_id = %s and k.revoked_seq is null
+                where p.tenant = %s and p.person = %s""",
+                (key_id, tenant, person),
             )
             row = cursor.fetchone()
-            return None if row is None else str(row[0])
+            return Signer(public=None, roles=()) if row is None else Signer(public=row[0], roles=tuple(row[1]))
 
         try:
             return await self._desk.ask([tenant], work)

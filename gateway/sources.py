@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -16,11 +16,15 @@ from gateway.errors import Denied, Unavailable
 from gateway.facts import Reading
 from gateway.ledger import LedgerUnavailable
 from gateway.storage import bundles
+from gateway.storage.acts import registered_keys
 from gateway.storage.connections import Cursor
 from gateway.storage.desk import Desk
 from gateway.storage.records import Records
 from gateway.tools import PreparedFact
+from proofs.errors import EvidenceError
+from proofs.keys import PrivateKey, PublicKey
 
+Found = TypeVar("Found")
 LocalFact = Callable[[Call], Awaitable[Reading]]
 
 _WORD = re.compile(r"(kind|tool|call|principal|state|correlation):([A-Za-z0-9_./:-]{1,128})")
@@ -66,12 +70,35 @@ class Sources:
         return Reading(at_ms=at_ms, values=values)
 
     async def _own(self, call: Call, fact: PreparedFact) -> Reading | None:
-        tenant, digest = call.principal.tenant, call.arguments["digest"]
+        tenant, name, arguments = call.principal.tenant, fact.source.name, call.arguments
+        values: Mapping[str, Any] | None
+        if name == "key":
+            values = await self._key(tenant, arguments["public_key"])
+        else:
+            values = await self._uploaded(tenant, name, arguments["digest"])
+        return None if values is None else Reading(at_ms=self._clock.now_ms(), values=values)
+
+    async def _key(self, tenant: str, text: str) -> dict[str, Any]:
+        """Raises `Denied` for what cannot be registered: before anybody signs for it, or anything of it is recorded."""
+        try:
+            key = PublicKey.from_text(text)
+        except (EvidenceError, ValueError) as error:
+            raise Denied("key_unusable", "not a point of large order in its one encoding") from error
+        # A private key has the form of a public one. Whose it would be, if it were one, is found out.
+        private = PrivateKey.from_text(text).public.key_id
+        known = await self._ask(tenant, lambda cursor: registered_keys(cursor, tenant, [key.key_id, private]))
+        if private in known:
+            raise Denied("key_private", "this is the private half of a registered key: have that key revoked")
+        if key.key_id in known:
+            raise Denied("key_known", "the key is registered already, and a key belongs to one person, once")
+        return {"key_id": key.key_id}
+
+    async def _uploaded(self, tenant: str, name: str, digest: str) -> dict[str, Any] | None:
         newest = self._policies.newest(tenant)
 
         def work(cursor: Cursor) -> dict[str, Any] | None:
             uploaders = " ".join(bundles.uploaders(cursor, tenant, digest))
-            if fact.source.name == "tool":
+            if name == "tool":
                 tool = bundles.tool(cursor, tenant, digest)
                 return None if tool is None else {"verdict_passed": tool.verdict["passed"], "uploaders": uploaders}
             stored = bundles.bundle(cursor, tenant, digest)
@@ -84,11 +111,13 @@ class Sources:
                 "current_revision": newest,
             }
 
+        return await self._ask(tenant, work)
+
+    async def _ask(self, tenant: str, work: Callable[[Cursor], Found]) -> Found:
         try:
-            values = await self._desk.ask([tenant], work)
+            return await self._desk.ask([tenant], work)
         except LedgerUnavailable as error:
             raise Unavailable("ledger_unavailable", "the ledger cannot be read") from error
-        return None if values is None else Reading(at_ms=self._clock.now_ms(), values=values)
 
 
 class LedgerViews:

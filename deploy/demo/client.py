@@ -39,6 +39,7 @@ class Client:
     """Speaks to one gateway."""
 
     def __init__(self, url: str, environment: str = "dev") -> None:
+        self.url = url
         self._http = httpx2.Client(base_url=url, timeout=TIMEOUT_SECONDS, trust_env=False)
         self._environment = environment
 

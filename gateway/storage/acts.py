@@ -6,6 +6,8 @@ refusal, after which nothing of it remains. The head of the tenant is locked: tw
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import psycopg
 
 from gateway.ledger import ActRefused
@@ -35,6 +37,14 @@ def register_key(cursor: Cursor, tenant: str, person: str, key_id: str, public_k
         )
     except psycopg.errors.UniqueViolation as error:
         raise ActRefused("key_known") from error
+
+
+def registered_keys(cursor: Cursor, tenant: str, key_ids: Sequence[str]) -> set[str]:
+    """Those of the keys that are, or were, registered to somebody of the tenant."""
+    cursor.execute(
+        "select key_id from lockgate.person_keys where tenant = %s and key_id = any(%s)", (tenant, list(key_ids))
+    )
+    return {row[0] for row in cursor.fetchall()}
 
 
 def revoke_key(cursor: Cursor, tenant: str, key_id: str, seq: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.world.stories import Story
 
@@ -141,3 +142,39 @@ def test_a_call_does_not_edit_itself(story: Story) -> None:
     assert (answer.status, answer.reason) == (403, "edit_not_allowed")
     assert parked.present(approval).document["status"] == "executed"
     assert len(story.effects(parked.call)) == 1
+
+
+def test_of_two_edits_at_once_one_is_made(story: Story) -> None:
+    """
+    E10: two editors at the same moment: one edit parks, and the other is told that there is nothing left to edit.
+    """
+    for _ in range(3):
+        parked, editors = story.parked_refund(), [story.hire("finance") for _ in range(2)]
+
+        with ThreadPoolExecutor(2) as pool:
+            edits = [
+                pool.submit(story.refund, each.token, parked.order, 5_500 + place, edits=parked.call)
+                for place, each in enumerate(editors)
+            ]
+        answers = sorted([each.result() for each in edits], key=lambda answer: answer.status)
+        after = story.client.get(f"/v1/calls/{parked.call}", parked.token).document
+
+        assert [(answer.status, answer.reason) for answer in answers] == [(202, ""), (409, "call_closed")]
+        assert (after["status"], after["reason"]) == ("cancelled", "edited")
+
+
+def test_an_edited_call_and_its_approved_former_version_do_not_both_run(story: Story) -> None:
+    """
+    E10: an edit that is permitted at once, and the approved call that it edits, presented together: one of them runs.
+    """
+    for _ in range(5):
+        parked, editor = story.parked_refund(), story.hire("finance")
+        approval = parked.approved_by(story.person("finance", 2))
+
+        with ThreadPoolExecutor(2) as pool:
+            old = pool.submit(parked.present, approval)
+            new = pool.submit(story.refund, editor.token, parked.order, 1_000, edits=parked.call)
+        statuses = sorted([old.result().status, new.result().status])
+
+        assert statuses == [200, 409]
+        assert len(story.effects_on(parked.order)) == 1

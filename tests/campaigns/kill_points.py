@@ -21,7 +21,7 @@ from tests.world.ground import Ground, ground
 
 PARTS = 7
 ROUNDS = 3
-"""3 rounds in each of 7 parts: 504 kills at the boundaries of stages, and 84 around COMMIT."""
+"""3 rounds in each of 7 parts: 504 kills at the boundaries of stages. The first of each goes around COMMIT as well."""
 CUTS = 8
 """Of each of the four kinds, in each part: 56 in all."""
 SHORT = ("intend:after", "execute:after", "settle:landed")
@@ -29,10 +29,11 @@ SHORT = ("intend:after", "execute:after", "settle:landed")
 
 def run(part: Part) -> Iterable[Tally]:
     """One part on a world of its own."""
-    chance, points = part.chance(), list(SHORT if part.is_short else POINTS)
+    chance = part.chance()
     with ground() as broken:
         kills = []
         for number in range(part.size(ROUNDS, 1)):
+            points = list(SHORT if part.is_short else STAGE_POINTS if number else POINTS)
             chance.shuffle(points)
             kills += round_of(broken, points)
             part.tell(f"round {number + 1}: {len(kills)} kills")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -75,6 +76,26 @@ def test_what_is_open_waits_or_counts_is_not_forgotten(brief: Ground) -> None:
     assert (again.status, again.call) == (202, waiting.call)
     assert found.stories[doubtful.call].closings == ["in_doubt", "executed"]
     assert found.wrong == ()
+
+
+def test_an_undo_that_needs_a_forgotten_result_is_refused(brief: Ground) -> None:
+    """
+    F16: what the undo would be made of is gone with the answer: 409, and nothing is done.
+    """
+    client, operator = brief.client(), brief.person("operator").token
+    until = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    friction = {"target": "usr_1002", "friction_type": "captcha", "expires_at": until}
+    applied = client.call(operator, "apply_friction", friction, reason="spam_suspected")
+    lifted = client.call(operator, "lift_friction", {"target": "usr_1002"}, reason="false_positive")
+    wait_for(lambda: lifted.status == 200 and _answer_of(brief, lifted.call) is None, "the answer was kept")
+    effects = sum(brief.oracle.effects().values())
+
+    undone = client.request(
+        "POST", f"/v1/calls/{lifted.call}/undo", operator, body={}, headers={"Idempotency-Key": secrets.token_hex(16)}
+    )
+
+    assert (applied.status, undone.status, undone.reason) == (200, 409, "not_undoable")
+    assert sum(brief.oracle.effects().values()) == effects
 
 
 def _refund(field: Ground, key: str, *, cents: int = 9) -> Answer:

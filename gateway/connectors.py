@@ -19,6 +19,7 @@ from msgspec import Struct
 from gateway.encoding import encode
 from gateway.errors import Misconfigured, NotFound, Unavailable
 from gateway.ledger import State
+from gateway.origins import Resolve, Transport, resolve
 from gateway.tokens import NOTHING, Resolved
 from gateway.tools import PreparedTool, fill_path
 from proofs import canonical
@@ -89,14 +90,18 @@ class ToolConnector(Protocol):
 class HttpConnector:
     """Tools over HTTP, at origins that the settings name."""
 
-    def __init__(self, origins: Mapping[str, str], loopback_origins: tuple[str, ...]) -> None:
+    def __init__(
+        self, origins: Mapping[str, str], loopback_origins: tuple[str, ...], *, resolve: Resolve = resolve
+    ) -> None:
         self._origins = dict(origins)
         self._loopback = frozenset(loopback_origins)
         # trust_env: a proxy variable must not send governed calls elsewhere. Redirects are never followed.
         self._client = httpx2.AsyncClient(
             trust_env=False,
             follow_redirects=False,
-            limits=httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=IDLE_MAX),
+            transport=Transport(
+                httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=IDLE_MAX), resolve
+            ),
         )
 
     def admits(self, connector: Connector) -> bool:

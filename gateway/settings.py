@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.errors import Misconfigured
+from gateway.origins import is_origin
 
 PREFIX = "LOCKGATE_"
 _DEVELOPMENT_ONLY = ("test_crash", "dev_loopback_origins")
@@ -157,7 +158,13 @@ def _require_safe(settings: Settings) -> None:
         set_here = [PREFIX + name.upper() for name in _DEVELOPMENT_ONLY if getattr(settings, name)]
         if set_here:
             raise Misconfigured(f"only allowed in `dev`: {', '.join(set_here)}")
+    unfit = [name for name, origin in settings.origins.items() if not is_origin(origin)]
+    if unfit:
+        raise Misconfigured(
+            f"LOCKGATE_ORIGINS: expected `https://HOST[:PORT]` in its plain form for: {', '.join(unfit)}"
+        )
     for origin in settings.dev_loopback_origins:
         parts = urlsplit(origin)
-        if parts.scheme != "http" or parts.hostname not in {"127.0.0.1", "::1", "localhost"} or not parts.port:
+        is_local = parts.hostname in {"127.0.0.1", "::1", "localhost"}
+        if parts.scheme != "http" or not is_local or not parts.port or not is_origin(origin):
             raise Misconfigured("LOCKGATE_DEV_LOOPBACK_ORIGINS admits only `http://127.0.0.1:PORT` forms")

@@ -23,6 +23,11 @@ UNSAFE = {
         {"LOCKGATE_ENVIRONMENT": "prod", "LOCKGATE_DEV_LOOPBACK_ORIGINS": json.dumps(["http://127.0.0.1:9"])},
         "only allowed in `dev`",
     ),
+    "an origin that is more than one": (
+        {"LOCKGATE_ORIGINS": json.dumps({"backoffice": f"http://{SECRET}@127.0.0.1:9"})},
+        "LOCKGATE_ORIGINS",
+    ),
+    "an origin of the link": ({"LOCKGATE_ORIGINS": json.dumps({"backoffice": "http://169.254.169.254"})}, "backoffice"),
     "an origin that is no loopback": (
         {"LOCKGATE_DEV_LOOPBACK_ORIGINS": json.dumps(["http://169.254.169.254:80"])},
         "LOCKGATE_DEV_LOOPBACK_ORIGINS",

@@ -75,15 +75,21 @@ def cases(aim: Aim) -> Iterator[Case]:
 
 def _bodies(aim: Aim) -> Iterator[Case]:
     good = aim.body.decode()
-    inner = good[1:] if good.startswith("{") else f'"x":{good!r}}}'
-    texts: Mapping[str, str | bytes] = {
+    for name, text in {**_encoded(good), **_documents(good, good[1:])}.items():
+        content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        yield Case(name=f"body: {name}", request=aim.request(body=content), statuses=REFUSED)
+
+
+def _encoded(good: str) -> Mapping[str, str | bytes]:
+    """Bytes and characters that are none, or that hide something."""
+    return {
         "nothing": b"",
         "blank": b" ",
         "UTF-16": good.encode("utf-16"),
         "UTF-16 without a mark": good.encode("utf-16-le"),
         "UTF-32": good.encode("utf-32"),
         "UTF-7": b"+AHsAfQ-",
-        "byte order mark": b"\xef\xbb\xbf" + aim.body,
+        "byte order mark": b"\xef\xbb\xbf" + good.encode(),
         "Latin-1": b'{"caf\xe9":1}',
         "overlong": b'{"a":"\xc0\xaf"}',
         "overlong NUL": b'{"a":"\xc0\x80"}',
@@ -100,6 +106,13 @@ def _bodies(aim: Aim) -> Iterator[Case]:
         "zero width": '{"a":"a\u200bb"}',
         "bidi": '{"a":"a\u202eb"}',
         "tag": '{"a":"a\U000e0041b"}',
+        "gzip": gzip.compress(good.encode()),
+    }
+
+
+def _documents(good: str, inner: str) -> Mapping[str, str | bytes]:
+    """Text that is not one JSON document of the profile; `inner` is the good one without its first brace."""
+    return {
         "two documents": good + good,
         "trailing comma": good[:-1] + ",}",
         "trailing text": good + "x",
@@ -141,11 +154,7 @@ def _bodies(aim: Aim) -> Iterator[Case]:
         "9,000 members": "{" + ",".join(f'"k{number}":1' for number in range(5_000)) + "}",
         "30,000 items": f'{{"x":[{"1," * 30_000}1],{inner}',
         "60,000 escapes": '{"a":"' + r"\u0041" * 10_000 + '"}',
-        "gzip": gzip.compress(aim.body),
     }
-    for name, text in texts.items():
-        content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-        yield Case(name=f"body: {name}", request=aim.request(body=content), statuses=REFUSED)
 
 
 def _framings(aim: Aim) -> Iterator[Case]:

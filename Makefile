@@ -1,7 +1,7 @@
 # `make` alone prints the targets. Every target that runs Python makes .venv first, from a hash-pinned lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format lint types imports bench bench-proofs faults replicas soak simulate corpus conformance names opa differential mutants lock clean set-up-run set-up-dev
+.PHONY: help demo dev test check format lint types imports bench bench-proofs faults overload replicas soak simulate corpus conformance names opa differential mutants lock clean set-up-run set-up-dev
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -n 2
@@ -52,6 +52,9 @@ soak: set-up-dev ## a steady load with faults of the business for a day (SOAK_MI
 simulate: export SIMULATED_CALLS ?= 1000000
 simulate: set-up-dev ## calls over a model of the ledger in virtual time, with faults from seeds; writes build/simulation.json
 	@$(PYTHON) -m tests.simulation --calls $(SIMULATED_CALLS)
+
+overload: set-up-dev ## ten minutes of five times the capacity (SECONDS=600); writes build/overload.json
+	@$(PYTHON) -m tests.campaigns.overload --seconds $(or $(SECONDS),600)
 
 corpus: set-up-dev ## published Cedar cases against engine, closures and solver (CORPUS=FILE for another archive)
 	@$(PYTHON) -m tests.load.corpus $(CORPUS)

@@ -5,7 +5,8 @@ one of them covers costs no round trip; otherwise it waits for the next one, tog
 is known to be used up is refused without asking again. When the database cannot say, the request is refused too.
 
 1. principal  its own rate first, so that what one agent asks too much is not taken from the others of its tenant
-2. tenant     the quota of all its principals together; agents leave a tenth of it to people
+2. tenant     the quota of all its principals together, a twelfth of it in five seconds, so that a flood cannot spend a
+              minute's at once; agents leave a tenth to people
 3. tool       for calls, from the contract
 """
 
@@ -32,6 +33,10 @@ SLOW_SECONDS = 5.0
 """One that lasted longer is followed by half as many."""
 KEPT_MAX = 16_384  # Principals, and their tools.
 
+_MINUTE_MS = 60_000
+_SLICE_MS = 5_000
+"""What a tenant's quota is cut into."""
+
 Ask = Callable[[Want], Awaitable[Ration]]
 
 
@@ -47,17 +52,18 @@ class Rates:
         self._ask = ask
         self._clock = clock
         self._per_principal = per_principal
-        self._per_tenant = per_tenant
+        self._per_slice = max(1, per_tenant * _SLICE_MS // _MINUTE_MS)
         self._held: dict[tuple[int | str, ...], _Held] = {}
 
     async def take(self, principal: Principal) -> None:
         """
         Count one request of a principal, and of its tenant.
 
-        Raises `RateExceeded` with the seconds until the minute ends, and `Unavailable` when there is no count.
+        Raises `RateExceeded` with the seconds until the next may pass, and `Unavailable` when there is no count.
         """
         await self._take("rate_exceeded", self._per_principal, principal.tenant, "principal", principal.reference)
-        await self._take("quota_exceeded", share(self._per_tenant, principal), principal.tenant, "tenant")
+        of_slice = share(self._per_slice, principal)
+        await self._take("quota_exceeded", of_slice, principal.tenant, "tenant", span_ms=_SLICE_MS)
 
     async def take_tool(self, principal: Principal, tool: str, calls_per_minute: int) -> None:
         """Count one call to a tool. Raises as `take` does."""
@@ -68,8 +74,8 @@ class Rates:
         what = ("explanation", principal.reference)
         await self._take("rate_exceeded", EXPLANATIONS_PER_MINUTE, principal.tenant, *what)
 
-    async def _take(self, reason: str, per_minute: int, *what: str) -> None:
-        held = self._held.get((per_minute, *what)) or self._keep(per_minute, what)
+    async def _take(self, reason: str, most: int, *what: str, span_ms: int = _MINUTE_MS) -> None:
+        held = self._held.get((most, *what)) or self._keep(most, what, span_ms)
         while not held.use(self._clock.monotonic(), reason):
             held.waiting += 1
             try:
@@ -93,15 +99,16 @@ class Rates:
             held.asking = None
         return None
 
-    def _keep(self, per_minute: int, what: tuple[str, ...]) -> _Held:
+    def _keep(self, most: int, what: tuple[str, ...], span_ms: int) -> _Held:
         if len(self._held) >= KEPT_MAX:
             now = self._clock.monotonic()
             self._held = {name: held for name, held in self._held.items() if held.ends > now or held.waiting}
         if len(self._held) >= KEPT_MAX:
-            # What it holds is lost until the minute ends: fewer pass, never more.
+            # What it holds is lost until the span ends: fewer pass, never more.
             del self._held[next(iter(self._held))]
-        held = _Held(key=sha256(what), tenant=what[0], per_minute=per_minute, ahead=_first(per_minute))
-        self._held[per_minute, *what] = held
+        key = sha256((*what, span_ms))
+        held = _Held(key=key, tenant=what[0], span_ms=span_ms, most=most, ahead=_first(most))
+        self._held[most, *what] = held
         return held
 
 
@@ -111,13 +118,15 @@ class _Held:
 
     key: bytes
     tenant: str
-    per_minute: int
+    span_ms: int
+    most: int
+    """Requests in one span."""
     ahead: int
     left: int = 0
     is_spent: bool = False
     """Nothing is left in the database either."""
     ends: float = 0.0
-    """When the minute ends, at the earliest, by the monotonic clock."""
+    """When the span ends, at the earliest, by the monotonic clock."""
     since: float = 0.0
     """When the last ration was asked for."""
     asking: asyncio.Task[LedgerUnavailable | None] | None = None
@@ -138,17 +147,23 @@ class _Held:
         """What to ask for."""
         lasted = now - self.since
         if lasted < QUICK_SECONDS:
-            self.ahead = min(self.ahead * 2, self.per_minute)
+            self.ahead = min(self.ahead * 2, self.most)
         elif lasted > SLOW_SECONDS:
-            self.ahead = max(self.ahead // 2, _first(self.per_minute))
-        needed = max(1, self.waiting)
-        return Want(key=self.key, tenant=self.tenant, per_minute=self.per_minute, needed=needed, ahead=self.ahead)
+            self.ahead = max(self.ahead // 2, _first(self.most))
+        return Want(
+            key=self.key,
+            tenant=self.tenant,
+            span_ms=self.span_ms,
+            most=self.most,
+            needed=max(1, self.waiting),
+            ahead=self.ahead,
+        )
 
     def take(self, ration: Ration, want: Want, asked_at: float) -> None:
-        """What was given. Whatever was left before is of a minute that is over."""
+        """What was given. Whatever was left before is of a span that is over."""
         self.left, self.is_spent = ration.count, ration.count < want.needed
         self.ends, self.since = asked_at + ration.ends_ms / 1000, asked_at
 
 
-def _first(per_minute: int) -> int:
-    return max(1, per_minute // FIRST_PART)
+def _first(most: int) -> int:
+    return max(1, most // FIRST_PART)

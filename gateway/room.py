@@ -28,7 +28,7 @@ CROWD = 32
 CROWD_SECONDS = 2.0
 """A burst of a hundred is over sooner."""
 CALM_SECONDS = 1.0
-"""So long after the crowd has gone the room is whole again."""
+"""So long after the last crowd, and the last refusal, the room is whole again."""
 LATE_SECONDS = 0.025
 """A call is some forty turns of the loop: at this lateness it takes a second longer than alone."""
 STEADY_SECONDS = 0.2
@@ -52,8 +52,8 @@ class Room:
         """By tenants that have some."""
         self._inside = 0
         self._is_crowded = False
-        self._turned_at = clock.monotonic()
-        """When the crowd came, or went."""
+        self._turned_at = self._refused_at = clock.monotonic() - CALM_SECONDS
+        """When the crowd came, or went; when somebody last found no room."""
 
     @property
     def size(self) -> float:
@@ -72,6 +72,7 @@ class Room:
         if mine >= share(self._per_tenant, principal):
             raise RateExceeded("quota_exceeded", 1)
         if self._inside >= self._size and mine * len(self._taken) >= self._inside:
+            self._refused_at = self._clock.monotonic()
             raise Unavailable("overloaded", "more is asked than can be answered in time")
         self._move(tenant, 1)
         try:
@@ -92,14 +93,15 @@ class Room:
 
     def turn(self, now: float, late: float, took: float) -> None:
         """Shrink or grow, for so many seconds in which the loop was so late on average."""
-        lasted = now - self._turned_at
-        if self._is_crowded and lasted > CROWD_SECONDS and late > LATE_SECONDS:
+        is_calm = now - max(self._refused_at, self._turned_at) > CALM_SECONDS
+        is_standing = self._is_crowded and now - self._turned_at > CROWD_SECONDS
+        if late <= LATE_SECONDS:
+            self._size = min(float(self._in_all), self._size + GROWS_PER_SECOND * took)
+        elif is_standing or now - self._refused_at < CALM_SECONDS:
             shrunk = min(self._size, self._inside) * (1 - min(0.5, SHRINKS_PER_SECOND * took))
             self._size = max(float(CROWD), shrunk)
-        elif not self._is_crowded and lasted > CALM_SECONDS:
+        if is_calm and not self._is_crowded:
             self._size = float(self._in_all)
-        elif late <= LATE_SECONDS:
-            self._size = min(float(self._in_all), self._size + GROWS_PER_SECOND * took)
 
     def _move(self, tenant: str, places: int) -> None:
         self._inside += places

@@ -1,8 +1,9 @@
 """The count of rates that all gateways of a database share.
 
 A process does not ask the database for each request: it takes a *ration*, so many requests of one rate until the
-minute ends, and lets that many pass. The minute is the database's, the same for every gateway. What was given never
-exceeds the rate; a process that ends with requests left has lost them for that minute, so fewer pass, never more.
+span ends that it counts in (a minute, or less), and lets that many pass. Spans are the database's, the same for every
+gateway. What was given never exceeds the rate; a process that ends with requests left has lost them for that span, so
+fewer pass, never more.
 Rations are as durable as anything else here: a crash of the database gives none of them out again.
 """
 
@@ -24,9 +25,11 @@ class Want(Struct, frozen=True, kw_only=True):
     """What one process asks of one rate."""
 
     key: bytes
-    """SHA-256 of tenant and what is counted."""
+    """SHA-256 of tenant, what is counted, and the length of the span."""
     tenant: str
-    per_minute: int
+    span_ms: int
+    most: int
+    """Requests in one span."""
     needed: int
     """Requests that wait for the answer."""
     ahead: int
@@ -37,9 +40,9 @@ class Ration(Struct, frozen=True, kw_only=True):
     """What it was given."""
 
     count: int
-    """Fewer than needed: nothing is left of this minute."""
+    """Fewer than needed: nothing is left of this span."""
     ends_ms: int
-    """From when the question was sent, the minute lasts at least so long."""
+    """From when the question was sent, the span lasts at least so long."""
 
 
 class Rations(Clerk[Want, Ration]):
@@ -76,7 +79,7 @@ def _each(link: Link, wants: Sequence[Want]) -> dict[bytes, Ration]:
 def _take(link: Link, wants: Sequence[Want]) -> dict[bytes, Ration]:
     # In order of key, as every process does: rows are locked one after the other, in the order of the arrays.
     ordered = sorted(wants, key=lambda want: want.key)
-    numbers = ([getattr(want, name) for want in ordered] for name in ("per_minute", "needed", "ahead"))
+    numbers = ([getattr(want, name) for want in ordered] for name in ("span_ms", "most", "needed", "ahead"))
     (found,) = link.run(
         (_TAKE, [packed.blobs([want.key for want in ordered]), *map(packed.longs, numbers)]),
         admitting=_tenants(wants),
@@ -89,27 +92,26 @@ def _tenants(wants: Sequence[Want]) -> list[str]:
 
 
 _ADD = b"""
-insert into lockgate.rates (key, tenant, minute, taken, given)
+insert into lockgate.rates (key, tenant, span, taken, given)
 select unnest($1::bytea[]), unnest($2::text[]), 0, 0, 0 on conflict (key) do nothing
 """
 
-# Whoever waited for a row may find it in the next minute already, and counts there: going back would begin that minute
+# Whoever waited for a row may find it in the next span already, and counts there: going back would begin that span
 # anew. A row further ahead than that is of a clock that was set back, and is not waited for.
-_MINUTE = "case when r.minute = m.minute + 1 then r.minute else m.minute end"
-_LEFT = f"(u.per_minute - case when r.minute = {_MINUTE} then r.taken else 0 end)"
+_SPAN = "case when r.span = m.ms / u.span_ms + 1 then r.span else m.ms / u.span_ms end"
+_LEFT = f"(u.most - case when r.span = {_SPAN} then r.taken else 0 end)"
 _GIVEN = f"greatest(0, least({_LEFT}, greatest(u.needed, least(u.ahead, {_LEFT} / {PART_MAX}))))"
 _TAKE = f"""
 update lockgate.rates r set
-  minute = {_MINUTE},
-  taken = case when r.minute = {_MINUTE} then r.taken else 0 end + {_GIVEN},
+  span = {_SPAN},
+  taken = case when r.span = {_SPAN} then r.taken else 0 end + {_GIVEN},
   given = {_GIVEN}
 from (
-    select unnest($1::bytea[]) as key, unnest($2::bigint[]) as per_minute, unnest($3::bigint[]) as needed,
-      unnest($4::bigint[]) as ahead) u,
-  (select t.ms, t.ms / 60000 as minute
-   from (select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as ms) t) m
+    select unnest($1::bytea[]) as key, unnest($2::bigint[]) as span_ms, unnest($3::bigint[]) as most,
+      unnest($4::bigint[]) as needed, unnest($5::bigint[]) as ahead) u,
+  (select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as ms) m
 where r.key = u.key
-returning r.key, r.given, (r.minute + 1) * 60000 - m.ms
+returning r.key, r.given, (r.span + 1) * u.span_ms - m.ms
 """.encode()  # noqa: S608 - fixed text of this module
 """Of a row that it had to wait for, PostgreSQL reads the newest version again, and `given` is its own note of what it
 gave: only that row's previous version could tell otherwise, and it is gone."""

@@ -41,7 +41,7 @@ MOVING: Mapping[str, tuple[str, ...]] = {
     "people": ("roles", "token_iat"),
     "tools": ("seq", "verdict"),
     "bundles": ("verdict", "published_seq"),
-    "rates": ("minute", "taken", "given"),
+    "rates": ("span", "taken", "given"),
     "token_places": ("subject", "tool", "arguments", "member"),
 }
 """The only columns that the application may update; a table that is not here holds evidence."""

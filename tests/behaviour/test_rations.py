@@ -23,8 +23,10 @@ from gateway.storage.rations import PART_MAX, Ration, Rations, Want
 
 GATEWAYS = 4
 PLENTY = 1_000_000
-ROOM_SECONDS = 20
+ROOM_SECONDS = 12
 """What is left of a minute in which a test begins, so that it ends in it too."""
+SLICE_SECONDS = 5
+SLICE_ROOM_SECONDS = 4
 
 Told = Counter[str]
 
@@ -55,9 +57,10 @@ async def gateways(
     url: str, count: int = GATEWAYS, *, rate: int = PLENTY, quota: int = PLENTY
 ) -> AsyncIterator[list[Rates]]:
     """So many gateways' worth of rates, each with a session of its own, early in a minute."""
-    left = 60 - time.time() % 60
-    if left < ROOM_SECONDS:
-        await asyncio.sleep(left + 0.05)
+    for span, room in ((60, ROOM_SECONDS), (SLICE_SECONDS, SLICE_ROOM_SECONDS if quota < PLENTY else 0)):
+        left = span - time.time() % span
+        if left < room:
+            await asyncio.sleep(left + 0.05)
     clerks = [Rations(partial(connect, url, writer=True)) for _ in range(count)]
     for clerk in clerks:
         clerk.start()
@@ -128,7 +131,7 @@ def test_a_tool_and_a_tenant_have_their_counts_too(database: Urls) -> None:
     """
 
     async def run() -> list[Told]:
-        async with gateways(database.app, quota=60) as many:
+        async with gateways(database.app, quota=60 * 12) as many:
             return [
                 await floods(many, principal(), 40, tool=50),
                 await floods(many, principal("p2"), 10, tool=50),
@@ -152,7 +155,7 @@ def test_agents_leave_a_tenth_of_the_quota_to_people(database: Urls) -> None:
     """
 
     async def run() -> list[Told]:
-        async with gateways(database.app, quota=100) as many:
+        async with gateways(database.app, quota=100 * 12) as many:
             return [await floods(many, agent(), 100), await flood(many[0], principal(), 20)]
 
     assert asyncio.run(run()) == [
@@ -163,17 +166,31 @@ def test_agents_leave_a_tenth_of_the_quota_to_people(database: Urls) -> None:
 
 def test_who_is_refused_by_their_own_rate_takes_nothing_of_the_tenants(database: Urls) -> None:
     """
-    A principal far above its rate leaves the tenant's quota to the others.
+    B06: a principal far above its rate leaves the tenant's quota to the others.
     """
 
     async def run() -> list[Told]:
-        async with gateways(database.app, rate=10, quota=30) as many:
+        async with gateways(database.app, rate=10, quota=30 * 12) as many:
             return [await floods(many, agent(f"a{number}"), 100) for number in range(3)]
 
     told = asyncio.run(run())
 
     assert [each["passed"] for each in told] == [10, 10, 7]
     assert told[0] == Counter(passed=10, rate_exceeded=390)
+
+
+def test_a_tenants_quota_is_cut_into_slices(database: Urls) -> None:
+    """
+    B06: a flood cannot spend a minute's quota at once: in five seconds a twelfth of it passes, and then as much again.
+    """
+
+    async def run() -> list[Told]:
+        async with gateways(database.app, quota=10 * 12) as many:
+            first = await floods(many, principal(), 40)
+            await asyncio.sleep(SLICE_SECONDS + 0.1 - time.time() % SLICE_SECONDS)
+            return [first, await floods(many, principal(), 40)]
+
+    assert asyncio.run(run()) == [Counter(passed=10, quota_exceeded=150)] * 2
 
 
 def test_what_a_dead_gateway_held_is_lost_and_nothing_more(database: Urls) -> None:
@@ -207,7 +224,7 @@ def test_a_database_that_does_not_answer_is_a_no() -> None:
                 raise LedgerUnavailable("down", is_known=True)
             return Ration(count=want.needed, ends_ms=60_000)
 
-        rates = Rates(ask, SystemClock(), per_principal=10, per_tenant=10)
+        rates = Rates(ask, SystemClock(), per_principal=10, per_tenant=10 * 12)
         told = [await flood(rates, principal(), 5)]
         is_up = True
         return [*told, await flood(rates, principal(), 5)]
@@ -282,9 +299,9 @@ def link(url: str) -> Iterator[Link]:
     opened.close()
 
 
-def want(per_minute: int, needed: int, ahead: int, *, key: bytes = b"k") -> Want:
+def want(most: int, needed: int, ahead: int, *, key: bytes = b"k") -> Want:
     """A want of the one tenant."""
-    return Want(key=key, tenant="acme", per_minute=per_minute, needed=needed, ahead=ahead)
+    return Want(key=key, tenant="acme", span_ms=60_000, most=most, needed=needed, ahead=ahead)
 
 
 def test_rations_shrink_towards_the_cap(database: Urls) -> None:
@@ -325,7 +342,7 @@ def test_a_clock_that_was_set_back_does_not_begin_the_minute_anew(database: Urls
             with transaction(connection, ["acme"]) as cursor:
                 cursor.execute(
                     "update lockgate.rates set taken = 7,"
-                    " minute = floor(extract(epoch from clock_timestamp()) / 60) + %s",
+                    " span = floor(extract(epoch from clock_timestamp()) / 60) + %s",
                     (ahead,),
                 )
             counts.append(rations.take(session, [want(10, 10, 0)])[0])

@@ -17,6 +17,8 @@ SECONDS_MAX = 40.0
 BROKEN = 0
 """In place of a status: the connection ended before the answer."""
 
+_BROKEN = (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError)
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -26,6 +28,8 @@ class Told:
     document: dict[str, Any]
     seconds: float
     retry_after: str = ""
+    began: float = 0.0
+    """When it was asked, by the clock of `time.perf_counter`."""
 
     @property
     def reason(self) -> str:
@@ -42,22 +46,36 @@ class Line:
         self._writer: asyncio.StreamWriter | None = None
 
     async def ask(self, url: str, request: bytes) -> Told:
-        """Send a request and read its whole answer. A connection that breaks is status 0, and the next one is new."""
+        """
+        Send a request and read its whole answer. A connection that breaks is status 0.
+
+        One that was kept, and had ended before it was used again, is no answer: the request goes out on a new one.
+        """
         began = time.perf_counter()
+        is_kept = self._at == url and self._writer is not None
         try:
-            async with asyncio.timeout(SECONDS_MAX):
-                reader, writer = await self._open(url)
-                writer.write(request)
-                status, fields, body = await _answer(reader)
-        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
+            status, fields, body = await self._once(url, request)
+        except _BROKEN:
             self.close()
-            return Told(BROKEN, {}, time.perf_counter() - began)
+            if not is_kept:
+                return Told(BROKEN, {}, time.perf_counter() - began, began=began)
+            return await self.ask(url, request)
         if fields.get("connection") == "close":
             self.close()
         is_json = "json" in fields.get("content-type", "")
         return Told(
-            status, json.loads(body) if is_json else {}, time.perf_counter() - began, fields.get("retry-after", "")
+            status,
+            json.loads(body) if is_json else {},
+            time.perf_counter() - began,
+            fields.get("retry-after", ""),
+            began,
         )
+
+    async def _once(self, url: str, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        async with asyncio.timeout(SECONDS_MAX):
+            reader, writer = await self._open(url)
+            writer.write(request)
+            return await _answer(reader)
 
     def close(self) -> None:
         """End the connection."""

@@ -116,6 +116,7 @@ def belongings(story: Story, tenant: str, sink: Sink | None = None) -> Belonging
     story.client.request("POST", f"/v1/calls/{ended.call}/cancel", ended.token)
     uploads = [_bundle(story, tenant), _tool(story, tenant, sink)] if sink else []
     agent = f"agent-of-{tenant}"
+    story.govern("set_autonomy", {"agent": agent, "action": "*", "level": 1}, "new_agent", tenant)
     _switch(story, tenant, agent)
     view = {"user_id": story.state("users", tenant)[0]["id"]}
     bot = story.world.cast.issuer.agent(tenant, agent, AGENT_TOOLS)
@@ -141,7 +142,7 @@ def asks_by_path(story: Story, tenant: str, theirs: Belongings) -> Iterator[Ask]
     """Every route with an id in its path, each with every kind of id that it could take; asked by `tenant`."""
     verdict = signed(story.person("finance", 1, tenant), theirs.statement, "dev")
     bodies: dict[str, Any] = {"approvals": verdict, "rejections": verdict, "feedback": {"text": "seen"}}
-    kinds = {"{call}": "call", "{digest}": "digest", "{tool}": "tool"}
+    kinds = {"{call}": "call", "{digest}": "digest", "{tool}": "tool", "{agent}": "agent"}
     for method, path in surface.guarded():
         for place in {*re.findall(r"\{\w+\}", path)}:
             body = bodies.get(path.rsplit("/", 1)[1], {}) if method == "POST" else None

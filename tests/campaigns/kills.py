@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
+import psycopg
+
 from deploy.demo.cast import TENANTS
 from gateway.opening import DATABASE
 from gateway.storage.connections import DatabaseUnavailable, connect
@@ -41,7 +43,7 @@ def run(part: Part) -> Iterable[Tally]:
     chance.shuffle(kinds)
     with ground() as broken, fleet(broken, 2 if part.is_short or part.number % 2 else 1) as gateways:
         ids = Ids(broken.world)
-        writers = Writers(gateways.url, [ids.write(chance) for _ in range(part.size(WRITES, 60))])
+        writers = Writers(gateways.url, [ids.write(chance) for _ in range(part.size(WRITES, 120))])
         killer = Killer(part, gateways, writers, chance)
         writers.start()
         killer.kill(kinds)
@@ -105,6 +107,7 @@ class Killer:
 
     def _kill_database(self, kind: str) -> None:
         cluster = self.gateways.ground.world.cluster
+        wait_for(lambda: cluster.postmaster_id is not None, "the database is down", DATABASE_SECONDS_MAX)
         server = cluster.postmaster_id
         if server is None:
             raise AssertionError("the database is down, and nobody killed it")
@@ -116,11 +119,14 @@ class Killer:
                 os.kill(server, signal.SIGQUIT if kind == "immediate" else signal.SIGKILL)
 
     def _writer(self) -> int | None:
-        """The server process of a gateway's writer; None when none is connected."""
-        with connect(self.gateways.ground.world.cluster.urls(DATABASE).app) as connection:
-            found = connection.execute(
-                "select pid from pg_stat_activity where application_name = 'lockgate-writer'"
-            ).fetchall()
+        """The server process of a gateway's writer; None when none is connected, or nobody can ask."""
+        try:
+            with connect(self.gateways.ground.world.cluster.urls(DATABASE).app) as connection:
+                found = connection.execute(
+                    "select pid from pg_stat_activity where application_name = 'lockgate-writer'"
+                ).fetchall()
+        except (DatabaseUnavailable, psycopg.OperationalError):
+            return None
         return int(self.chance.choice(found)[0]) if found else None
 
     def _is_back(self) -> bool:

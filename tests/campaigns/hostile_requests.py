@@ -10,6 +10,7 @@ No answer is 5xx but a 503 that says what is missing; nothing hangs; the gateway
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import sys
@@ -29,7 +30,7 @@ from deploy.demo.world import ROOT, Gateway
 from tests.campaigns.tallies import Part, Tally
 from tests.world import surface, wire
 from tests.world.ground import ground
-from tests.world.hostile import Aim, Case, cases, mutated
+from tests.world.hostile import Aim, Case, cases, large, mutated
 from tests.world.stories import REASON, REFUND, Story
 from tests.world.wire import RawAnswer
 
@@ -37,6 +38,13 @@ PARTS = 4
 MUTATIONS_PER_PART = 3_000
 GENERATED_PER_PART = 5_000
 SIDE_BY_SIDE = 8
+COSTED = 5
+"""How often each body is sent whose cost is taken: the clock of a process ticks every ten milliseconds."""
+MILLISECONDS_MAX = 100
+UPLOAD_MILLISECONDS_MAX = 300
+"""Of an upload just below a megabyte, which two roles may hand in. A larger one is not read."""
+UPLOAD_BYTES_MAX = 2 * 1024 * 1024
+UPLOADS = frozenset({"/v1/bundles", "/v1/tools"})
 MEGABYTES_MORE = 64
 """How much the gateway's memory may grow while it is attacked."""
 SECONDS_MAX = 8.0
@@ -58,7 +66,7 @@ def run(part: Part) -> Iterable[Tally]:
         aims = list(_aims(story))
         before = _megabytes(gateway)
         mine = [each for each in aims if each.path in SHORT] if part.is_short else aims[part.number % PARTS :: PARTS]
-        tallies = [_cases(gateway, mine)]
+        tallies = [_cost(gateway, aims), _cases(gateway, mine)]
         part.tell("cases are tried")
         tallies.append(_mutations(gateway, aims, part.chance(), part.size(MUTATIONS_PER_PART, 150)))
         part.tell("mutations are tried")
@@ -88,7 +96,7 @@ def _aims(story: Story) -> Iterator[Aim]:
     }
     known = {"{call}": parked.call, "{tool}": REFUND, "{digest}": f"sha256:{'0' * 64}"}
     for method, path in sorted({*surface.routes(), *surface.described()}):
-        role = "security" if path in {"/v1/bundles", "/v1/tools"} else "auditor"
+        role = "security" if path in UPLOADS else "auditor"
         role = "finance" if path.endswith(("approvals", "rejections", "verdicts", "calls", "batches")) else role
         body = bodies.get(path) or bodies.get(path.rsplit("/", 1)[1], {})
         filled = path
@@ -131,6 +139,37 @@ def _cases(gateway: Gateway, aims: Sequence[Aim]) -> Tally:
         failures=failures,
         figures={f"answered_{status or 'by_silence'}": count for status, count in sorted(statuses.items())},
     )
+
+
+def _cost(gateway: Gateway, aims: Sequence[Aim]) -> Tally:
+    """The gateway's processor time for one of the largest bodies that a route reads."""
+    failures, worst = [], 0.0
+    tried = [
+        (aim, name, body[: UPLOAD_BYTES_MAX if aim.path in UPLOADS else 64 * 1024])
+        for aim in aims
+        if aim.path in {"/v1/calls", *UPLOADS} and aim.method == "POST"
+        for name, body in large().items()
+    ]
+    for aim, name, body in tried:
+        before = _processor_seconds(gateway)
+        for _ in range(COSTED):
+            wire.send(gateway.url, aim.request(body=body))
+        took = (_processor_seconds(gateway) - before) / COSTED * 1000
+        worst = max(worst, took)
+        if took > (UPLOAD_MILLISECONDS_MAX if aim.path in UPLOADS else MILLISECONDS_MAX):
+            failures.append(f"POST {aim.path}: {name} costs {took:.0f} ms")
+    return Tally(
+        guarantee="P3",
+        tried="hostile requests: the largest bodies, by processor time",
+        times=len(tried) * COSTED,
+        failures=tuple(failures),
+        figures={"worst_milliseconds_of_processor_for_one": worst},
+    )
+
+
+def _processor_seconds(gateway: Gateway) -> float:
+    fields = Path(f"/proc/{gateway.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _mutations(gateway: Gateway, aims: Sequence[Aim], chance: random.Random, times: int) -> Tally:

@@ -73,6 +73,28 @@ def cases(aim: Aim) -> Iterator[Case]:
         yield from _bodies(aim)
 
 
+def large() -> Mapping[str, bytes]:
+    """Documents of about a megabyte, each hard on some part of a reader; cut where a route takes less."""
+    return {
+        "a million items": b'{"a":[' + b"1," * 999_999 + b"1]}",
+        "a hundred thousand members": b"{" + b",".join(b'"k%d":1' % number for number in range(100_000)) + b"}",
+        "half a million items": b'{"a":[' + b"1," * 520_000 + b"1]}",
+        "many members": b"{" + b",".join(b'"k%d":1' % number for number in range(95_000)) + b"}",
+        "one member again and again": b"{" + b",".join([b'"k":1'] * 170_000) + b"}",
+        "depth": b"[" * 1_040_000,
+        "depth of objects": b'{"a":' * 200_000,
+        "a number of a million digits": b'{"a":' + b"1" * 1_040_000 + b"}",
+        "numbers of five thousand digits": b'{"a":[' + b",".join([b"1" * 5_000] * 200) + b"]}",
+        "escapes": b'{"a":"' + rb"\u0041" * 170_000 + b'"}',
+        "text above ASCII": b'{"a":"' + "\u00e9".encode() * 520_000 + b'"}',
+        "marks": b'{"a":"a' + "\u0301\u0323".encode() * 260_000 + b'"}',
+        "empty objects": b'{"a":[' + b"{}," * 340_000 + b"{}]}",
+        "blanks": b" " * 1_040_000 + b"{}",
+        "dashes": b"- " * 500_000,
+        "colons": b"a:\n" * 300_000,
+    }
+
+
 def _bodies(aim: Aim) -> Iterator[Case]:
     good = aim.body.decode()
     for name, text in {**_encoded(good), **_documents(good, good[1:])}.items():

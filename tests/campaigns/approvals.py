@@ -35,7 +35,7 @@ def run(part: Part) -> Iterable[Tally]:
         first = here.gateway()
         second = here.world.gateway()
         stage = _Stage(here, [first.url, second.url], part.chance())
-        yield stage.changed(part.size(CHANGES, CHANGES_OF_ONE * 2))
+        yield stage.changed(part.size(CHANGES, CHANGES_OF_ONE))
         yield stage.used_at_once(part.size(ROUNDS, 2), part.size(USES, 20))
 
 

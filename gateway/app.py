@@ -23,6 +23,7 @@ from gateway.agents import Agents
 from gateway.answers import Answers
 from gateway.approving import Approving
 from gateway.auditing import Auditing
+from gateway.capacity import Capacity
 from gateway.cataloguing import Cataloguing
 from gateway.clock import Clock, LogClock, SystemClock
 from gateway.confirming import Confirming
@@ -56,7 +57,6 @@ from gateway.refusals import Refusals
 from gateway.replays import Replays
 from gateway.restoring import Restoring, RootKeys
 from gateway.roles import RoleBook
-from gateway.room import Room
 from gateway.settings import Settings
 from gateway.settlement import Settlement
 from gateway.sources import LedgerViews, LocalFact, Sources
@@ -199,7 +199,9 @@ async def _assembled(
         refusals=Refusals(ledger, redactor),
         lights=Lights(ledger, clock),
         rates=_rates(settings, urls, clock, stack),
-        room=Room(outside.clock, in_all=settings.calls_in_flight_max, per_tenant=settings.tenant_calls_in_flight_max),
+        capacity=Capacity(
+            outside.clock, in_all=settings.calls_in_flight_max, per_tenant=settings.tenant_calls_in_flight_max
+        ),
         ending=ending,
     )
     stack.push_async_callback(shared.lights.drain)
@@ -207,7 +209,7 @@ async def _assembled(
     hands = _hands(shared, policies, stack)
     pipeline = _pipeline(shared, policies, restoring, hands, stack)
     background = [
-        shared.room.watch(),
+        shared.capacity.watch(),
         hands.sweeper.run(settings.sweep_seconds),
         restoring.keep_proved(),
         restoring.watch(),
@@ -252,7 +254,7 @@ class _Shared:
     refusals: Refusals
     lights: Lights
     rates: Rates
-    room: Room
+    capacity: Capacity
     ending: asyncio.Event
 
     @property
@@ -403,7 +405,7 @@ def _pipeline(
             identity=Identity(shared.issuers, clock),
             roles=RoleBook(shared.desk),
             rates=shared.rates,
-            room=shared.room,
+            capacity=shared.capacity,
             policies=policies,
             gather=Gather(
                 facts=sources,
@@ -484,7 +486,7 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         redactor=shared.redactor,
         lights=shared.lights,
         metrics=shared.metrics,
-        room=shared.room,
+        capacity=shared.capacity,
         ending=shared.ending,
     )
     return front(door, _app(door, inside, policies))

@@ -31,6 +31,7 @@ from gateway.activation import Active, Policies
 from gateway.admission import Call
 from gateway.answers import Answers, Reply
 from gateway.attempts import Attempt
+from gateway.capacity import Capacity
 from gateway.clearance import Clearance, Refusal, Ruling, Wanting, clear
 from gateway.clearance import rule as ruled
 from gateway.clock import Clock
@@ -53,7 +54,6 @@ from gateway.refusals import RECORDED, Refusals, reason_of
 from gateway.replays import Replays
 from gateway.requests import Incoming
 from gateway.roles import RoleBook
-from gateway.room import Room
 from gateway.settlement import Settlement, open_intent
 from gateway.tokens import Tokens
 from policies.decisions import Decision
@@ -77,7 +77,7 @@ class Parts:
     identity: Identity
     roles: RoleBook
     rates: Rates
-    room: Room
+    capacity: Capacity
     policies: Policies
     gather: Gather
     ledger: Ledger
@@ -117,7 +117,7 @@ class Pipeline:
 
             walk.enter("limit")  # (2) Limit.
             await at.rates.take(principal)
-        with at.room.place(principal):
+        with at.capacity.place(principal):
             return await self._within(incoming, principal, walk, patience)
 
     async def _within(self, incoming: Incoming, principal: Principal, walk: Walk, patience: Patience) -> Reply:

@@ -23,6 +23,7 @@ from gateway.agents import Agents
 from gateway.answers import Reply, receipt
 from gateway.approving import Approving
 from gateway.auditing import Auditing
+from gateway.capacity import Capacity
 from gateway.cataloguing import Cataloguing
 from gateway.doors.access import AUDIT_ROLES, BUNDLE_ROLES, UPLOAD_ROLES, require_person
 from gateway.doors.batches import Batches
@@ -49,7 +50,6 @@ from gateway.pipeline import Pipeline
 from gateway.redaction import Redactor
 from gateway.refusals import Refusals
 from gateway.requests import Incoming, single_headers
-from gateway.room import Room
 from gateway.settings import Settings
 from gateway.undoing import Undoing
 from gateway.uploads import Uploads
@@ -83,7 +83,7 @@ class Inside:
     redactor: Redactor
     lights: Lights
     metrics: Metrics
-    room: Room
+    capacity: Capacity
     ending: asyncio.Event
     """Set when the gateway was told to end."""
 
@@ -219,7 +219,7 @@ class Routes:
                     )
 
                 incoming.body = read
-                with self._in.room.place(principal):
+                with self._in.capacity.place(principal):
                     answer = await route(Asked(principal=principal, incoming=incoming, request=request))
                 if isinstance(answer, Response):
                     return answer

@@ -17,11 +17,11 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from gateway.tokens import NOTHING, Resolved
 
 from gateway.activation import SYSTEM, Active, Policies
 from gateway.answers import Answers, Reply
 from gateway.approving import Approving
+from gateway.capacity import Capacity
 from gateway.confirming import Confirming
 from gateway.errors import Fault, Unavailable
 from gateway.execution import Execution
@@ -38,10 +38,10 @@ from gateway.redaction import Redactor
 from gateway.refusals import Refusals
 from gateway.replays import Replays
 from gateway.requests import Incoming
-from gateway.room import Room
 from gateway.settlement import Settlement
 from gateway.storage.sweeping import Unsettled
 from gateway.sweeper import Sweeper
+from gateway.tokens import NOTHING, Resolved
 from gateway.tools import prepare
 from invariants import checks
 from policies.decider import Decider
@@ -403,7 +403,7 @@ def _assemble(gateway: Gateway) -> None:
             identity=identity,
             roles=reads,
             rates=no_rates,
-            room=Room(clock, in_all=512, per_tenant=512),
+            capacity=Capacity(clock, in_all=512, per_tenant=512),
             policies=policies,
             gather=Gather(
                 facts=everything, ledger=books, tokens=no_tokens, clock=clock, wall=clock, environment=ENVIRONMENT

@@ -1,4 +1,4 @@
-"""Places for requests: a tenant's quota, and a room that shrinks while the event loop is late."""
+"""Places for requests: a tenant's quota, and a capacity that shrinks while the event loop is late."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from gateway.capacity import CALM_SECONDS, CROWD, CROWD_SECONDS, LATE_SECONDS, TICK_SECONDS, Capacity
 from gateway.clock import SystemClock
 from gateway.errors import Fault, RateExceeded, Unavailable
 from gateway.identity import Principal, PrincipalKind
-from gateway.room import CALM_SECONDS, CROWD, CROWD_SECONDS, LATE_SECONDS, TICK_SECONDS, Room
 
 LATE = 2 * LATE_SECONDS
 IN_TIME = LATE_SECONDS / 2
@@ -39,11 +39,11 @@ def principal(tenant: str = "acme", *, kind: PrincipalKind = PrincipalKind.PERSO
 
 
 class Story:
-    """A room, its clock, and who is in it."""
+    """A capacity, its clock, and who is in it."""
 
     def __init__(self, stack: ExitStack, *, in_all: int = 512, per_tenant: int = 512) -> None:
         self.clock = HandClock()
-        self.room = Room(self.clock, in_all=in_all, per_tenant=per_tenant)
+        self.capacity = Capacity(self.clock, in_all=in_all, per_tenant=per_tenant)
         self._stack = stack
 
     def enter(self, count: int = 1, tenant: str = "acme", *, kind: PrincipalKind = PrincipalKind.PERSON) -> list[str]:
@@ -51,17 +51,17 @@ class Story:
         refused = []
         for _ in range(count):
             try:
-                self._stack.enter_context(self.room.place(principal(tenant, kind=kind)))
+                self._stack.enter_context(self.capacity.place(principal(tenant, kind=kind)))
             except Fault as fault:
                 refused.append(fault.reason)
         return refused
 
     def passes(self, seconds: float, late: float) -> float:
-        """Let time pass, in which the loop is so late; the size of the room then."""
+        """Let time pass, in which the loop is so late; the size of the capacity then."""
         for _ in range(round(seconds / TICK_SECONDS)):
             self.clock.now += TICK_SECONDS
-            self.room.turn(self.clock.now, late, TICK_SECONDS)
-        return self.room.size
+            self.capacity.turn(self.clock.now, late, TICK_SECONDS)
+        return self.capacity.size
 
 
 def test_a_tenant_has_its_places_and_no_more() -> None:
@@ -112,10 +112,10 @@ def test_a_burst_is_let_in_whole() -> None:
     assert size == 512
 
 
-def test_a_crowd_that_stays_while_the_loop_is_late_shrinks_the_room() -> None:
+def test_a_crowd_that_stays_while_the_loop_is_late_shrinks_the_capacity() -> None:
     """
-    L01: the room shrinks to what is in it and below, down to the least that is always let in; whoever finds no room is
-    told 503.
+    L01: the capacity shrinks to what is under way and below, down to the least that is always let in; whoever finds no
+    place is told 503.
     """
     with ExitStack() as inside:
         story = Story(inside)
@@ -134,7 +134,7 @@ def test_a_crowd_that_stays_while_the_loop_is_late_shrinks_the_room() -> None:
 
 def test_a_crowd_that_waits_for_its_tools_is_no_overload() -> None:
     """
-    The loop is in time: the room stays as large as it is.
+    The loop is in time: the capacity stays as large as it is.
     """
     with ExitStack() as inside:
         story = Story(inside)
@@ -145,7 +145,7 @@ def test_a_crowd_that_waits_for_its_tools_is_no_overload() -> None:
         assert story.enter(100) == []
 
 
-def test_the_room_grows_again() -> None:
+def test_the_capacity_grows_again() -> None:
     """
     L01: while the loop is in time, by places a second; and it is whole soon after the last crowd and the last refusal.
     """
@@ -169,7 +169,7 @@ def test_the_room_grows_again() -> None:
 
 def test_who_has_less_than_its_share_is_let_in_all_the_same() -> None:
     """
-    B06: in a room that is full of one tenant's requests another finds places up to its equal share, and then none.
+    B06: in a capacity that is full of one tenant's requests another finds places up to its equal share, and then none.
     """
     with ExitStack() as inside:
         story = Story(inside)
@@ -191,32 +191,32 @@ def test_faults_say_when_to_come_back() -> None:
         story = Story(inside, per_tenant=100)
         story.enter(99)
         story.passes(CROWD_SECONDS + 10, LATE)
-        with pytest.raises(Unavailable) as room, story.room.place(principal()):
+        with pytest.raises(Unavailable) as capacity, story.capacity.place(principal()):
             pass
         story.passes(5, IN_TIME)
         story.enter(1)
-        with pytest.raises(RateExceeded) as quota, story.room.place(principal()):
+        with pytest.raises(RateExceeded) as quota, story.capacity.place(principal()):
             pass
 
-    assert [each.value.headers["Retry-After"] for each in (quota, room)] == ["1", "1"]
+    assert [each.value.headers["Retry-After"] for each in (quota, capacity)] == ["1", "1"]
 
 
 def test_lateness_is_seen_by_the_watch() -> None:
     """
-    L01: a loop that is kept from its work while a crowd is there shrinks the room.
+    L01: a loop that is kept from its work while a crowd is there shrinks the capacity.
     """
 
     async def run(block_seconds: float) -> float:
-        room = Room(SystemClock(), in_all=512, per_tenant=512)
-        watching = asyncio.create_task(room.watch())
+        capacity = Capacity(SystemClock(), in_all=512, per_tenant=512)
+        watching = asyncio.create_task(capacity.watch())
         with ExitStack() as inside:
             for _ in range(CROWD + 8):
-                inside.enter_context(room.place(principal()))
+                inside.enter_context(capacity.place(principal()))
             until = time.monotonic() + CROWD_SECONDS + 1.5
             while time.monotonic() < until:
                 time.sleep(block_seconds)  # noqa: ASYNC251 - this is the work that keeps the loop
                 await asyncio.sleep(0.001)
-            size = room.size
+            size = capacity.size
         watching.cancel()
         return size
 

@@ -1,14 +1,14 @@
-"""Room: how many requests are under way at once, of each tenant and in all, while the gateway keeps its time.
+"""Capacity: how many requests are under way at once, of each tenant and in all, while the gateway keeps its time.
 
 Two bounds, for two kinds of flood:
 
 - A tenant has so many places, whatever it waits for. Half of all by default, so that no tenant fills the gateway.
 - When more is asked than can be done, every request takes longer, and soon none is in time. What tells is the event
-  loop: it comes late to everything it has to do. Then the room shrinks until it does not, and grows again afterwards
-  (additive increase, multiplicative decrease; RFC 5681 §3.1 does the same to a network). Waiting for a slow tool costs
-  no time of the loop, so a room full of such calls stays as large as it is.
+  loop: it comes late to everything it has to do. Then the capacity shrinks until it does not, and grows again after
+  that (additive increase, multiplicative decrease; RFC 5681 §3.1 does the same to a network). Waiting for a slow tool
+  costs no time of the loop: any number of such calls leaves the capacity as it is.
 
-A burst is not a flood: the room shrinks only while a crowd has stood in it for two seconds. And a tenant that has
+A burst is not a flood: the capacity shrinks only when a crowd has been there for two seconds. And a tenant that has
 less than its equal share of what is under way is let in all the same, so that it is the flood which is turned away.
 """
 
@@ -28,7 +28,7 @@ CROWD = 32
 CROWD_SECONDS = 2.0
 """A burst of a hundred is over sooner."""
 CALM_SECONDS = 1.0
-"""So long after the last crowd, and the last refusal, the room is whole again."""
+"""So long after the last crowd, and the last refusal, the capacity is whole again."""
 LATE_SECONDS = 0.025
 """A call is some forty turns of the loop: at this lateness it takes a second longer than alone."""
 STEADY_SECONDS = 0.2
@@ -40,7 +40,7 @@ GROWS_PER_SECOND = 40.0
 """Places. Slower than it shrinks: what is refused may come back, what is late is late."""
 
 
-class Room:
+class Capacity:
     """Places for requests of one event loop."""
 
     def __init__(self, clock: Clock, *, in_all: int, per_tenant: int) -> None:
@@ -53,7 +53,7 @@ class Room:
         self._inside = 0
         self._is_crowded = False
         self._turned_at = self._refused_at = clock.monotonic() - CALM_SECONDS
-        """When the crowd came, or went; when somebody last found no room."""
+        """When the crowd came, or went; when somebody last found no place."""
 
     @property
     def size(self) -> float:

@@ -6,11 +6,14 @@ import importlib.util
 import json
 import os
 import platform
+import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -57,6 +60,7 @@ def doctor(asked: Asked) -> Exit:
 def _examine(asked: Asked) -> Iterator[Finding]:
     yield _python()
     yield _packages()
+    yield _installed()
     yield _database()
     yield from _development(asked)
     yield from _gateway(asked)
@@ -80,6 +84,18 @@ def _packages() -> Finding:
         step = "run `make demo`: it installs the lock"
         return Finding(name="packages", status="bad", detail=f"missing: {', '.join(missing)}", next_step=step)
     return Finding(name="packages", status="ok", detail=f"{len(NEEDED)} looked for, all there")
+
+
+def _installed() -> Finding:
+    """In a process that runs nothing of what is looked at (`-I -S`): what was planted would have run here already."""
+    place = Path(__file__).with_name("installed.py")
+    command = [sys.executable, "-I", "-S", str(place), sysconfig.get_paths()["purelib"]]
+    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()  # noqa: S603 - ours
+    if told:
+        more = f", and {len(told) - 1} more" if len(told) > 1 else ""
+        step = "find out who put it there; then `make clean` and install the lock again"
+        return Finding(name="installed", status="bad", detail=told[0] + more, next_step=step)
+    return Finding(name="installed", status="ok", detail="every file is as its distribution installed it")
 
 
 def _database() -> Finding:

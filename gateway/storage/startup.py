@@ -17,7 +17,10 @@ from gateway.storage import connections
 from gateway.storage.connections import Connection, DatabaseUnavailable
 
 REVISION = "0007"
-"""The schema that this release needs. An older one is refused, a newer one is not."""
+"""
+The schema that this release needs. An older one is refused. What a newer one has besides is that release's to check:
+tables that are not known here, under row-level security like all, and columns of tables that hold state.
+"""
 
 SERVER_VERSION_MIN = 170000
 
@@ -182,6 +185,7 @@ def _of(connection: Connection, login: str) -> list[Finding]:
         "tables": [*EVIDENCE, *MOVING],
         "evidence": list(EVIDENCE),
         "moving": [f"{table}.{column}" for table, columns in MOVING.items() for column in columns] if is_app else [],
+        "is_later": _revision(connection) > REVISION,
         "policy": _POLICY,
         "refusal": _REFUSAL,
     }
@@ -189,10 +193,19 @@ def _of(connection: Connection, login: str) -> list[Finding]:
     findings = [Finding(name=name, login=login, subject=subject) for name, subject in rows]
     if is_app and not findings:
         # Only now is it certain that the table can be read.
-        found = [text for (text,) in connection.execute("select version_num from lockgate.alembic_version")]
-        if not found or max(found) < REVISION:
-            findings.append(Finding(name="schema_behind", login=login, subject=max(found, default="none")))
+        revision = _revision(connection)
+        if revision < REVISION:
+            findings.append(Finding(name="schema_behind", login=login, subject=revision or "none"))
     return findings
+
+
+def _revision(connection: Connection) -> str:
+    """The schema's; empty where it cannot be read."""
+    try:
+        found = connection.execute("select max(version_num) from lockgate.alembic_version").fetchone()
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return ""
+    return "" if found is None or found[0] is None else str(found[0])
 
 
 def _identity(connection: Connection) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 -- One row for everything that makes this login, or this server, unsafe: (name of the finding, what it is about).
--- Read-only and without effect. Parameters: inserts (bool), tables, evidence, moving (`table.column`), policy, refusal.
+-- Read-only and without effect. Parameters: inserts, is_later (bool), tables, evidence, moving (`table.column`), policy,
+-- refusal. A later schema may have tables and columns of state that are not known here.
 with
 me as (
     select oid, rolsuper, rolname from pg_roles where rolname = current_user
@@ -45,7 +46,8 @@ union all select 'owns_function', p.oid::regprocedure::text from pg_proc p join 
 -- Tables as they must be
 union all select 'table_missing', relname from needed where relname not in (select relname::text from ledger)
 union all select 'table_unknown', relname::text from known
-    where relname <> 'alembic_version' and (relkind <> 'r' or relname::text not in (select relname from needed))
+    where relname <> 'alembic_version'
+      and (relkind <> 'r' or (not %(is_later)s and relname::text not in (select relname from needed)))
 union all select 'table_unlogged', relname::text from ledger where relpersistence <> 'p'
 union all select 'rls_disabled', relname::text from ledger where not relrowsecurity
 union all select 'rls_not_forced', relname::text from ledger where not relforcerowsecurity
@@ -77,6 +79,7 @@ union all select 'grant_insert', rolname || ' on ' || relname from bound, relati
 union all select 'grant_update', rolname || ' on ' || relname || ' (' || string_agg(attname, ', ' order by attnum) || ')'
     from bound, relations join pg_attribute on attrelid = relations.oid and attnum > 0 and not attisdropped
     where relowner <> bound.oid and not (relname || '.' || attname = any (%(moving)s::text[]))
+      and not (%(is_later)s and relname <> 'alembic_version' and relname::text not in (select relname from guarded))
       and has_column_privilege(bound.oid, relations.oid, attnum, 'UPDATE')
     group by rolname, relname
 union all select 'grant_create_in_schema', rolname || ' on ' || nspname from bound, pg_namespace

@@ -12,6 +12,7 @@ import psycopg
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.pool import NullPool
 
 from gateway.storage import connections
@@ -27,7 +28,8 @@ class MigrationFailed(Exception):
 
 def upgrade(migrator_url: str) -> None:
     """
-    Bring the database to the newest revision, creating roles and schema where they are missing.
+    Bring the database to the newest revision, creating roles and schema where they are missing. A schema of a later
+    release is left as it is: releases run side by side while one replaces the other.
 
     The login of `migrator_url` must be a member of `lockgate_owner`, or be allowed to create roles, and may create a
     schema in the database. On a server of your own, grant `lockgate_app` and `lockgate_auditor` to the two other
@@ -43,6 +45,8 @@ def upgrade(migrator_url: str) -> None:
     try:
         with engine.begin() as connection:
             _prepare(connection)
+            if _is_later(connection, configuration):
+                return
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, "head")
     except sqlalchemy.exc.DBAPIError as error:
@@ -70,6 +74,13 @@ def _prepare(connection: sqlalchemy.Connection) -> None:
     connection.exec_driver_sql(f"set local statement_timeout = '{STATEMENT_SECONDS}s'")
     connection.exec_driver_sql(f"select pg_advisory_xact_lock({MIGRATION_LOCK})")
     run(connection, "prepare.sql")
+
+
+def _is_later(connection: sqlalchemy.Connection, configuration: Config) -> bool:
+    ours = ScriptDirectory.from_config(configuration).get_current_head() or ""
+    is_there = connection.exec_driver_sql("select to_regclass('lockgate.alembic_version') is not null").scalar()
+    found = connection.exec_driver_sql("select max(version_num) from lockgate.alembic_version") if is_there else None
+    return found is not None and (found.scalar() or "") > ours
 
 
 def _explain(error: BaseException | None) -> str:

@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from joserfc.jws import serialize_compact
 from gateway.errors import Misconfigured, Unauthenticated, Unavailable
 from gateway.identity import Identity
 from gateway.issuer_keys import UNREADABLE_SECONDS_MAX, Issuers
+from tests.world.stories import Story, eventually
 
 NOW = 1_790_000_000
 ISSUER, AUDIENCE = "https://issuer.example", "gateway"
@@ -282,3 +284,51 @@ def test_a_key_that_could_not_be_relied_on_keeps_the_gateway_from_starting(tmp_p
     """
     with pytest.raises(Misconfigured):
         identity(tmp_path, key)
+
+
+def test_a_running_gateway_follows_its_issuers_file(story: Story) -> None:
+    """
+    A08: over HTTP, without a restart: a second key with an end is good until that second and 401 from then on; taken out
+    of the file and put back without an end it is good again.
+    """
+    folder = story.world.cast.folder
+    file, before = folder / "issuer.jwks", (folder / "issuer.jwks").read_text()
+    key = OKPKey.generate_key("Ed25519", {"kid": "second"})
+    ends = int(time.time()) + 4
+    token_of_it = _minted(story, key)
+
+    def publish(*documents: dict[str, Any]) -> None:
+        fresh = folder / "issuer.jwks.new"
+        fresh.write_text(json.dumps({"keys": [*json.loads(before)["keys"], *documents]}))
+        fresh.rename(file)
+
+    def is_known() -> bool:
+        return story.client.get("/v1/tools", token_of_it).status == 200
+
+    public = dict(key.as_dict(private=False))
+    try:
+        assert not is_known()
+        publish({**public, "exp": ends})
+        assert eventually(is_known, 3)
+        while time.time() < ends:
+            asked_at, answer = time.time(), story.client.get("/v1/tools", token_of_it)
+            assert answer.status == 200 or time.time() >= ends, asked_at
+        late = story.client.get("/v1/tools", token_of_it)
+        publish(public)
+        again = eventually(is_known, 3)
+        publish()
+        gone = eventually(lambda: not is_known(), 3)
+    finally:
+        file.write_text(before)
+
+    assert (late.status, late.reason) == (401, "token_key")
+    assert (again, gone) == (True, True)
+    assert story.client.get("/v1/tools", story.person("auditor").token).status == 200
+
+
+def _minted(story: Story, key: OKPKey) -> str:
+    """A token of the world's issuer, signed with another key."""
+    _, body, _ = story.token("per_ada", ["operator"]).split(".")
+    members = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    header = {"alg": "EdDSA", "kid": "second"}
+    return str(serialize_compact(header, json.dumps(members).encode(), key, ["EdDSA"]))

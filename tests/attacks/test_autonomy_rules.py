@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -214,3 +215,41 @@ def test_nobody_raises_an_agent_but_two_persons(story: Story) -> None:
     assert alone.status == 202
     assert swapped.status in (403, 409)
     assert story.client.get(f"/v1/agents/{agent.id}", story.person("security").token).status == 404
+
+
+@pytest.mark.parametrize("stops", ["rule", "persons", "switch"])
+def test_no_intent_stands_behind_what_forbids_it(story: Story, stops: str) -> None:
+    """
+    C12: with calls of an agent under way over two gateways, a rule or persons lower it, or an operator stops it: in the
+    log no INTENT of the agent comes after that entry, and the business did nothing that has none.
+    """
+    other = story.world.gateway()
+    clients = [story.client, Client(other.url)]
+    agent, size = story.agent(2), story.size()
+    orders = [story.order(20_000) for _ in range(4)]
+
+    def act(number: int) -> None:
+        if stops == "rule" and number % 3 == 0:
+            Story(story.world, clients[number % 2]).refund(agent.token, orders[0], 60_000)
+        Story(story.world, clients[number % 2]).refund(agent.token, orders[number % 4], 50)
+
+    with ThreadPoolExecutor(12) as pool:
+        acting = [pool.submit(act, number) for number in range(150)]
+        if stops == "persons":
+            story.govern("set_autonomy", {"agent": agent.id, "action": "*", "level": 1}, "misbehaviour")
+        if stops == "switch":
+            switch = {"scope": "agent", "target": agent.id, "reason": "a drill"}
+            story.client.call(story.person("operator").token, "engage_kill", switch, reason="drill")
+        for each in acting:
+            each.result()
+    other.stop()
+
+    entries = story.entries(after=size)
+    tool = {"rule": None, "persons": "set_autonomy", "switch": "engage_kill"}[stops]
+    kind = "LOWERED" if stops == "rule" else "OUTCOME"
+    stop = next(entry["seq"] for entry in entries if (entry["kind"], entry.get("tool")) == (kind, tool))
+    intents = [entry for entry in entries if entry["kind"] == "INTENT" and entry["principal"] == f"agent/{agent.id}"]
+    done = {line["effect_id"] for order in orders for line in story.effects_on(order)}
+    assert intents
+    assert [entry["seq"] for entry in intents if entry["seq"] > stop] == []
+    assert done <= {entry["effect"] for entry in intents}

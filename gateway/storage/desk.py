@@ -23,6 +23,7 @@ from gateway.storage import connections
 from gateway.storage.connections import Connection, Cursor, DatabaseUnavailable
 
 CONNECTIONS_MAX = 4  # Lists and exports of a few auditors; calls do not come this way.
+OF_A_TENANT_MAX = 3  # One tenant's readers never have all of them.
 LONG_SECONDS = 30.0  # For what has no bound of its own: exports, and what start-up reads.
 
 _AWAY = (psycopg.OperationalError, psycopg.InternalError, psycopg.ProgrammingError)
@@ -39,6 +40,8 @@ class Desk:
         self._patience = patience_seconds
         self._idle: queue.LifoQueue[Connection] = queue.LifoQueue()
         self._room = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._of_tenants: dict[tuple[str, ...], asyncio.Semaphore] = {}
+        """As many as there are tenants that issuers may speak for, and the groups that this process asks about."""
         self._loans: set[_Loan] = set()
 
     def patiently(self) -> Desk:
@@ -51,13 +54,19 @@ class Desk:
         self, tenants: Sequence[str], work: Callable[[Cursor], Found], *, patience_seconds: float | None = None
     ) -> Found:
         """What `work` returns. Raises `LedgerUnavailable` when the database cannot answer, or not in time."""
-        return await self.lend(_within(tenants, work), patience_seconds=patience_seconds)
+        own = self._of_tenants.setdefault(tuple(tenants), asyncio.Semaphore(OF_A_TENANT_MAX))
+        return await self._lend(_within(tenants, work), own, patience_seconds)
 
     async def lend(self, work: Callable[[Connection], Found], *, patience_seconds: float | None = None) -> Found:
         """As `ask`, for work that makes its own transactions."""
+        return await self._lend(work, asyncio.Semaphore(), patience_seconds)
+
+    async def _lend(
+        self, work: Callable[[Connection], Found], own: asyncio.Semaphore, patience_seconds: float | None
+    ) -> Found:
         loan = _Loan()
         try:
-            async with asyncio.timeout(self._patience if patience_seconds is None else patience_seconds):
+            async with asyncio.timeout(self._patience if patience_seconds is None else patience_seconds), own:
                 await self._room.acquire()
                 self._loans.add(loan)
                 thread = asyncio.ensure_future(asyncio.to_thread(self._borrow, work, loan))

@@ -346,10 +346,10 @@ def _is_code(text: str, word: _Word) -> bool:
 
 def _with_numbers(text: str, start: int, end: int) -> tuple[int, int]:
     """With the house number or postcode before it, and what may follow: flat, state, postcode, form of a firm."""
-    before = text[max(0, start - _LOOK_BACK) : start]
-    house = _OF.search(before) or _HOUSE.search(before) or _BEFORE_POSTCODE.search(before)
-    if house:
-        start -= len(house.group())
+    for _ in range(2):  # A flat, and the house that it is in.
+        before = text[max(0, start - _LOOK_BACK) : start]
+        house = _OF.search(before) or _HOUSE.search(before) or _BEFORE_POSTCODE.search(before)
+        start -= len(house.group()) if house else 0
     while match := _AFTER.match(text, end):
         if match.end() == end:
             break

@@ -58,7 +58,10 @@ def find(cursor: Cursor, tenant: str, tokens: Sequence[str]) -> Mapping[str, Pla
 def erase(cursor: Cursor, tenant: str, subject: str) -> None:
     """Forget where anything of a subject stands."""
     cursor.execute(
-        """update lockgate.token_places set subject = null, tool = null, arguments = null, member = null
-        where tenant = %s and subject = %s""",
-        (tenant, subject),
+        # In the order in which looks write them: the writer's transaction must not meet one of theirs head on.
+        """with found as (
+            select token from lockgate.token_places where tenant = %s and subject = %s order by token for update)
+        update lockgate.token_places set subject = null, tool = null, arguments = null, member = null
+        where tenant = %s and token in (select token from found)""",
+        (tenant, subject, tenant),
     )

@@ -35,15 +35,20 @@ def export(asked: Asked, out: Out = None) -> Exit:
         return Exit.DONE
     partial = out.with_name(out.name + ".partial")
     size = lines = 0
-    with partial.open("wb") as file:
-        for piece in pieces:
-            file.write(piece)
-            size += len(piece)
-            lines += piece.count(b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    # Renamed only when whole: half an export looks like a truncated log.
-    partial.replace(out)
+    try:
+        with partial.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+                size += len(piece)
+                lines += piece.count(b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # Renamed only when whole: half an export looks like a truncated log.
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        told = f"`{out}` cannot be written: {(error.strerror or 'no reason given').lower()}"
+        raise CommandError(told, "make room there, or name another file") from error
     if asked.as_json:
         display.document({"file": str(out), "bytes": size, "lines": lines})
     display.progress(f"wrote {lines} lines ({size} bytes) to {out}")

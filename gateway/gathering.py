@@ -19,10 +19,10 @@ from gateway.admission import Call
 from gateway.approvals import ApprovalsCounted, Presented, verify
 from gateway.autonomy import Surge
 from gateway.clock import Clock, parse_rfc3339
-from gateway.errors import Denied
+from gateway.errors import Denied, Unavailable
 from gateway.facts import FactReader, Reading
 from gateway.identity import PrincipalKind
-from gateway.ledger import Budget, InFlight, Ledger, Look, Seen, Strike
+from gateway.ledger import Budget, InFlight, Ledger, LedgerUnavailable, Look, Seen, Strike
 from gateway.tokens import NOTHING, Resolved, Tokens
 from gateway.tools import Expression, PreparedFact, PreparedLimit, PreparedTool
 from invariants.errors import EvaluationError
@@ -78,7 +78,10 @@ class Gather:
         now_ms, wall_ms = self._clock.now_ms(), self._wall.now_ms()
         facts = await self._read_facts(call, wall_ms)
         counters = _counters(call, facts, now_ms=now_ms, wall_ms=wall_ms)
-        seen, surges = await self._look(call, counters, active, now_ms)
+        try:
+            seen, surges = await self._look(call, counters, active, now_ms)
+        except LedgerUnavailable as error:
+            raise Unavailable("ledger_unavailable", "the ledger cannot be read") from error
         approvals = verify(call, presented, seen.approvals, facts=facts, now_ms=now_ms)
         readings = _readings(counters, seen)
         context = self._context(call, facts, readings, seen, now_ms)

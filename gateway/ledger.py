@@ -15,7 +15,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-PATIENCE_SECONDS = 1.7
+PATIENCE_SECONDS = 1.5
 """Every refusal for want of a database arrives within two seconds."""
 
 

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 
 from gateway.errors import Unavailable
 
-SECONDS = 1.8
-"""Every call that cannot be decided is answered within two seconds."""
+SECONDS = 1.6
+"""Every call that cannot be decided is answered within two seconds, on a machine that is busy too."""
 LEAST_SECONDS = 0.2
 """What is left, at the least, for making the intent durable: less would refuse calls that were decided."""
 

@@ -26,7 +26,7 @@ CONNECTIONS_MAX = 4  # Lists and exports of a few auditors; calls do not come th
 OF_A_TENANT_MAX = 3  # One tenant's readers never have all of them.
 LONG_SECONDS = 30.0  # For what has no bound of its own: exports, and what start-up reads.
 
-_AWAY = (psycopg.OperationalError, psycopg.InternalError, psycopg.ProgrammingError)
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, psycopg.ProgrammingError)
 """The server is gone, may only be read, or is not the one that was found in order at the start."""
 
 Found = TypeVar("Found")

@@ -67,7 +67,7 @@ def _group(part: Part, group: Group, calls: int) -> Iterator[Tally]:
     with rig(SETTINGS, with_server=group.has_server) as made:
         made.start(group.program(made))
         for ask in (refund(made, 0), revoke(made, 0)):  # Chains and counters are there before anything fails.
-            if (first := _again(made.field.client(), ask, RECOVERY_SECONDS_MAX)).status != 200:
+            if (first := again(made.field.client(), ask, RECOVERY_SECONDS_MAX)).status != 200:
                 denied.failures.append(f"without any fault: {first.status} {first.reason}")
         for fault in group.faults:
             count = unfelt if fault.is_unfelt else denied
@@ -86,10 +86,10 @@ def _try(made: Rig, fault: Fault, calls: int, count: Count) -> None:
     before = made.field.oracle.effects()
     asks = [fault.ask(made, number) for number in range(calls)]
     with fault.breaks(made), _watched(made, fault, count):
-        told = asyncio.run(_volley(made.field.gateway().url, asks))
+        told = asyncio.run(volley(made.field.gateway().url, asks))
         during = made.field.oracle.effects()
     started = time.monotonic()
-    final = _again(made.field.client(), asks[-1], fault.recovery_seconds_max)
+    final = again(made.field.client(), asks[-1], fault.recovery_seconds_max)
     count.worst_recovery_seconds = max(count.worst_recovery_seconds, time.monotonic() - started)
     after = made.field.oracle.effects()
     count.faults += 1
@@ -138,7 +138,7 @@ def _watched(made: Rig, fault: Fault, count: Count) -> Iterator[None]:
         thread.join()
 
 
-async def _volley(url: str, asks: Sequence[Ask]) -> list[tuple[Answer, float]]:
+async def volley(url: str, asks: Sequence[Ask]) -> list[tuple[Answer, float]]:
     """All of them, some at once; each answer with the seconds that it took. No answer at all is status 0."""
     room = asyncio.Semaphore(AT_ONCE)
     limits = httpx2.Limits(max_connections=AT_ONCE)
@@ -156,7 +156,7 @@ async def _volley(url: str, asks: Sequence[Ask]) -> list[tuple[Answer, float]]:
         return list(await asyncio.gather(*map(send, asks)))
 
 
-def _again(client: Client, ask: Ask, seconds_max: float) -> Answer:
+def again(client: Client, ask: Ask, seconds_max: float) -> Answer:
     """The same call until it has run: what a careful client does after a fault."""
     until = time.monotonic() + seconds_max
     while True:

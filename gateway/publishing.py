@@ -148,6 +148,8 @@ class Publishing:
             grown = registry.with_tool(contract)
         except (DeclarationError, ValueError) as fault:
             return Judged(stage="read", findings=(_said(fault),))
+        if registry.has_look_alike(contract.name):
+            return Judged(stage="read", findings=({"message": "`name`: looks like that of another tool"},))
         if not admits(contract.connector):
             return Judged(stage="read", findings=({"message": "`connector.origin`: no setting names it"},))
         try:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tool_registry import declarations, digests
+from tool_registry import declarations, digests, texts
 from tool_registry.contracts import Contract, Effect, Family, Field, Reference, ToolName
 from tool_registry.documents import BYTES_MAX, DeclarationError
 from tool_registry.shapes import accepts
@@ -61,6 +61,10 @@ class Registry:
     def get(self, name: str) -> Contract | None:
         """The contract of that name, or None."""
         return self._contracts.get(name)
+
+    def has_look_alike(self, name: str) -> bool:
+        """Whether a new tool of that name would be taken for another one by whoever approves its calls."""
+        return name not in self._contracts and texts.skeleton(name) in map(texts.skeleton, self._contracts)
 
     def with_tool(self, contract: Contract) -> Registry:
         """

@@ -46,6 +46,17 @@ def are_plain(value: Any) -> bool:
     return all(map(are_plain, value)) if isinstance(value, list) else True
 
 
+def skeleton(name: str) -> str:
+    """
+    What a name of small letters, digits and `_` looks like at a glance: two with one skeleton are taken for each other.
+
+    After UTS 39 §4, of which only these pairs are left within such names; how many `_` there are nobody counts.
+    """
+    for looks, like in (("0", "o"), ("1", "l"), ("rn", "m"), ("vv", "w"), ("_", "")):
+        name = name.replace(looks, like)
+    return name
+
+
 def _has_stray_selector(text: str) -> bool:
     for found in _SELECTORS.finditer(text):
         before = text[found.start() - 1] if found.start() else "a"

@@ -288,8 +288,8 @@ def test_a_key_that_could_not_be_relied_on_keeps_the_gateway_from_starting(tmp_p
 
 def test_a_running_gateway_follows_its_issuers_file(story: Story) -> None:
     """
-    A08: over HTTP, without a restart: a second key with an end is good until that second and 401 from then on; taken out
-    of the file and put back without an end it is good again.
+    A08: over HTTP, without a restart: a second key with an end is good until that second and 401 from then on; without
+    an end it is good again, and out of the file it is not.
     """
     folder = story.world.cast.folder
     file, before = folder / "issuer.jwks", (folder / "issuer.jwks").read_text()

@@ -174,6 +174,18 @@ def test_a_tool_has_one_name(story: Story, name: str) -> None:
     assert (declared.status, declared.reason) == (422, "tool_refused")
 
 
+@pytest.mark.parametrize("name", ["pay_supp1ier", "issue__refund", "issuerefund", "get_0rder", "rernove_content"])
+def test_a_new_tool_is_not_taken_for_another(story: Story, name: str) -> None:
+    """
+    J01, K02: a name that is another tool's at a glance is not declared: digits for letters, `rn` for `m`, one `_` more.
+    """
+    declared = upload(
+        story, DECLARATION.replace('"ORIGIN"', "backoffice").replace("name: send_parcel", f"name: {name}")
+    )
+
+    assert (declared.status, declared.reason, declared.document["stage"]) == (422, "tool_refused", "read")
+
+
 def test_an_identifier_is_ascii_whatever_its_pattern_says(story: Story) -> None:
     """
     J01: a declared pattern of word characters admits no letter of another script.

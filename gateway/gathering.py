@@ -74,9 +74,8 @@ class Gather:
         Raises `Denied` (`fact_missing`, `fact_stale`, `question_unfit`, `approval_*`), `Conflict` (approval used or
         stale), `BadRequest` (`token_unknown`) and `Unavailable` (a source or the ledger cannot answer).
         """
-        resolved = await self._resolve(call, active)
         now_ms, wall_ms = self._clock.now_ms(), self._wall.now_ms()
-        facts = await self._read_facts(call, wall_ms)
+        facts, resolved = await self._read(call, active, wall_ms)
         counters = _counters(call, facts, now_ms=now_ms, wall_ms=wall_ms)
         try:
             seen, surges = await self._look(call, counters, active, now_ms)
@@ -113,10 +112,13 @@ class Gather:
             surges=strikes,
         )
 
-    async def _resolve(self, call: Call, active: Active) -> Resolved:
+    async def _read(self, call: Call, active: Active, wall_ms: int) -> tuple[dict[str, Reading], Resolved]:
+        """Facts, and what tokens stand for, at the same time: slow sources must not add up."""
+        facts = self._read_facts(call, wall_ms)
         if not call.tool.resolving:
-            return NOTHING
-        return await self._tokens.resolve(call.principal.tenant, call.tool, call.arguments, active.tools)
+            return await facts, NOTHING
+        tokens = self._tokens.resolve(call.principal.tenant, call.tool, call.arguments, active.tools)
+        return await asyncio.gather(facts, tokens)
 
     async def _read_facts(self, call: Call, now_ms: int) -> dict[str, Reading]:
         sources = call.tool.facts

@@ -152,11 +152,10 @@ class Tokens:
     async def _read(
         self, wanted: _Wanted, places: Mapping[str, Place], tools: Mapping[str, PreparedTool]
     ) -> dict[str, str]:
-        """The values by argument, from the places as they are now; each place is read once."""
-        results: dict[tuple[str, bytes], Mapping[str, Any]] = {}
-        for place in places.values():
-            if (place.tool, place.arguments) not in results:
-                results[place.tool, place.arguments] = await self._look(wanted, place, tools.get(place.tool))
+        """The values by argument, from the places as they are now; what was read of one person is read once."""
+        reads = {(place.tool, place.arguments) for place in places.values()}
+        found = await asyncio.gather(*(self._look(wanted, tools.get(tool), given) for tool, given in reads))
+        results = dict(zip(reads, found, strict=True))
         values = {}
         for name, token in wanted.by_argument.items():
             place = places[token]
@@ -166,10 +165,11 @@ class Tokens:
             values[name] = value
         return values
 
-    async def _look(self, wanted: _Wanted, place: Place, read: PreparedTool | None) -> Mapping[str, Any]:
+    async def _look(self, wanted: _Wanted, read: PreparedTool | None, given: bytes) -> Mapping[str, Any]:
+        """The personal members of what a read shows now, for the arguments that it was given then."""
         if read is None or read.is_write:
             raise await self._unknown(wanted)
-        arguments = orjson.loads(place.arguments)
+        arguments = orjson.loads(given)
         try:
             read.arguments.check(arguments)
         except ContractViolation as error:  # The tool has another contract since.

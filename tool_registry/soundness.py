@@ -21,6 +21,7 @@ SEGMENT_KINDS = (Kind.IDENTIFIER, Kind.CHOICE)
 SOURCES = ("arguments", "facts", "result")
 """Where a reference may take an argument from."""
 
+_RESOLVING_MAX = 8  # Each may cost a read of its source, as a fact does.
 _TOKEN_LENGTH = len("tok_") + 16
 _RESERVED_TYPES = ("Action", "Agent", "Person", "Role", "Tenant")
 # What engines read differently: escapes that stand for classes of characters, set arithmetic, flags, look-around.
@@ -185,6 +186,8 @@ def _tokens_resolve_unseen(contract: Contract) -> None:
             raise DeclarationError(f"{member}.length_max", f"at least {_TOKEN_LENGTH}: the length of a token")
     if not resolving:
         return
+    if len(resolving) > _RESOLVING_MAX:
+        raise DeclarationError(f"arguments.{resolving[-1].name}.resolves", f"at most {_RESOLVING_MAX} that resolve")
     if contract.connector.kind != "http" or contract.effect is Effect.READ:
         raise DeclarationError(f"arguments.{resolving[0].name}.resolves", "false: only writes over http resolve")
     for source in contract.facts:

@@ -52,9 +52,8 @@ class Confirming:
             "facts": {name: reading.values for name, reading in cleared.gathered.facts.items()},
             "result": orjson.loads(settled.answer).get("result", {}),
         }
-        task = asyncio.get_running_loop().create_task(
-            self._confirm(attempt, read, referenced(confirm.arguments, known))
-        )
+        wanted = referenced(confirm.arguments, known), referenced(confirm.expects or {}, known)
+        task = asyncio.get_running_loop().create_task(self._confirm(attempt, read, *wanted))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -62,7 +61,9 @@ class Confirming:
         """Wait for what is under way; used before the ledger closes."""
         await asyncio.gather(*self._running)
 
-    async def _confirm(self, attempt: Attempt, read: PreparedTool, arguments: Mapping[str, Any]) -> None:
+    async def _confirm(
+        self, attempt: Attempt, read: PreparedTool, arguments: Mapping[str, Any], expected: Mapping[str, Any]
+    ) -> None:
         tenant, contract = attempt.call.principal.tenant, read.contract
         payload: dict[str, Any] | None = None
         is_contradicted = False
@@ -70,15 +71,17 @@ class Confirming:
             found = await self._connect(contract.connector).view(tenant, read, arguments)
             read.result.check(found)
             payload = {"result": self._redactor.record(contract.result, found, tenant=tenant)}
-        except NotFound as error:
+            is_contradicted = any(found.get(member) != value for member, value in expected.items())
+        except NotFound:
             # The source answers, and knows nothing of what the effect is said to have been done to.
             is_contradicted = True
-            log().warning("effect_contradicted", call=attempt.text, error=error)
         except (Unavailable, ContractViolation) as error:
             log().warning("confirmation_failed", call=attempt.text, error=error)
+        if is_contradicted:
+            log().warning("effect_contradicted", call=attempt.text)
         entry = Draft(
             tenant=tenant,
-            kind="UNCONFIRMED" if payload is None else "CONFIRMED",
+            kind="UNCONFIRMED" if payload is None or is_contradicted else "CONFIRMED",
             call_id=attempt.call_id,
             correlation=attempt.call.correlation,
             members={

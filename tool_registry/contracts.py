@@ -133,6 +133,9 @@ class Reference:
 
     tool: ToolName
     arguments: Mapping[str, str | int | bool]
+    expects: Mapping[str, str | int | bool] | None = None
+    """Of a confirming read: what members of its result must show, taken as arguments are; else the effect is
+    contradicted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -224,15 +224,16 @@ def _reference(root: Members, name: str) -> Reference | None:
     if not root.has(name):
         return None
     with root.only(name) as member:
-        return Reference(tool=ToolName(member.name("tool")), arguments=_referred(member))
+        expects = _referred(member, "expects") if name == "confirm" and member.has("expects") else None
+        return Reference(tool=ToolName(member.name("tool")), arguments=_referred(member, "arguments"), expects=expects)
 
 
-def _referred(member: Members) -> dict[str, str | int | bool]:
+def _referred(member: Members, part: str) -> dict[str, str | int | bool]:
     referred: dict[str, str | int | bool] = {}
-    tree: dict[str, Tree] = member.mapping("arguments")
+    tree: dict[str, Tree] = member.mapping(part)
     for name, value in tree.items():
         if not NAME.fullmatch(name) or not isinstance(value, str | int) or len(tree) > FIELDS_MAX:
-            raise DeclarationError(member.at("arguments"), "names of arguments, each with a reference or a literal")
+            raise DeclarationError(member.at(part), f"names of {part}, each with a reference or a literal")
         referred[name] = value
     return referred
 

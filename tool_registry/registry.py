@@ -126,6 +126,11 @@ def _require_confirm(contract: Contract, contracts: Mapping[str, Contract]) -> N
     if target is None or target.effect is not Effect.READ:
         raise DeclarationError(f"{contract.name}: confirm.tool", "a read")
     _require_arguments(contract, contract.confirm, target, "confirm")
+    shown = {each.name: each for each in target.result if not each.optional}
+    for member, value in (contract.confirm.expects or {}).items():
+        if member not in shown or not _fits(contract, value, shown[member]):
+            expected = f"a member that {target.name} always shows, with a value of its kind"
+            raise DeclarationError(f"{contract.name}: confirm.expects.{member}", expected)
 
 
 def _require_arguments(contract: Contract, reference: Reference, target: Contract, name: str) -> None:

@@ -8,7 +8,7 @@ function here, and says what was expected of which member.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
@@ -163,7 +163,7 @@ def _references_resolve(contract: Contract) -> None:
     for name, reference in (("undo", contract.undo), ("confirm", contract.confirm)):
         for argument, value in _pointing(reference):
             if source_of(contract, value) is None:
-                raise DeclarationError(f"{name}.arguments.{argument}", "a declared member that is always present")
+                raise DeclarationError(f"{name}.{argument}", "a declared member that is always present")
 
 
 def _labels_have_readers(contract: Contract) -> None:
@@ -224,10 +224,12 @@ def _nested(path: str, fields: Iterable[Field]) -> Iterator[tuple[str, Field]]:
 
 
 def _pointing(reference: Reference | None) -> Iterator[tuple[str, str]]:
-    arguments: Mapping[str, str | int | bool] = reference.arguments if reference else {}
-    for argument, value in arguments.items():
-        if isinstance(value, str) and is_reference(value):
-            yield argument, value
+    if reference is None:
+        return
+    for part, given in (("arguments", reference.arguments), ("expects", reference.expects or {})):
+        for name, value in given.items():
+            if isinstance(value, str) and is_reference(value):
+                yield f"{part}.{name}", value
 
 
 def _require_placeholders(contract: Contract, template: str, member: str) -> None:

@@ -153,6 +153,9 @@ def test_any_changed_member_changes_the_digest() -> None:
         (("internal: [", "secret: [operator]\n  internal: ["), "visible_to.secret"),
         (("arguments.user_id}", "arguments.user}"), "confirm.arguments.user_id"),
         (("arguments.user_id}", "facts.user.id}"), "confirm.arguments.user_id"),
+        (("arguments.user_id}", "arguments.user_id}\n  expects: {state: arguments.no}"), "confirm.expects.state"),
+        (("arguments.user_id}", "arguments.user_id}\n  expects: [state]"), "confirm.expects"),
+        (("arguments.user_id}", "arguments.user_id}\n  expects: {state: {a: 1}}"), "confirm.expects"),
         (("confirm:", "undo:"), "undo"),
         (("{effect_id}", "{call}"), "status_path"),
         (("path: /operations/issue", "path: /operations/../issue"), "connector.path"),
@@ -282,6 +285,25 @@ def test_an_undo_must_exist_and_fit(registry: Registry) -> None:
         registry.with_tool(missing)
     with pytest.raises(DeclarationError, match=r"confirm\.tool"):
         registry.with_tool(effectful)
+
+
+@pytest.mark.parametrize(
+    "expects", ["{nothing: 1}", "{state: arguments.amount_cents}", "{state: levitating}", "{user_id: result.card_id}"]
+)
+def test_a_confirming_read_is_expected_to_show_what_it_can(registry: Registry, expects: str) -> None:
+    """
+    What is expected is a member that the read always shows, with a value of its kind; then the tool gets in, under
+    another digest than without.
+    """
+    wanted = ("user_id: arguments.user_id}", f"user_id: arguments.user_id}}\n  expects: {expects}")
+    right = ("user_id: arguments.user_id}", "user_id: arguments.user_id}\n  expects: {user_id: arguments.user_id}")
+
+    with pytest.raises(DeclarationError, match=r"confirm\.expects"):
+        registry.with_tool(declarations.parse_registered(declared(wanted)))
+    plain, sound = (declarations.parse_registered(declared(*each)) for each in ((), (right,)))
+
+    assert registry.with_tool(sound).contracts[sound.name].confirm == sound.confirm
+    assert plain.digest != sound.digest
 
 
 def test_two_tools_never_share_a_name(registry: Registry) -> None:

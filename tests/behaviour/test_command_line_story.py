@@ -279,3 +279,21 @@ def test_the_doctor_finds_nothing(lockgate: Lockgate) -> None:
     findings = lockgate.run("doctor", who="role:auditor")
 
     assert {each["status"] for each in findings} == {"ok"}  # type: ignore[index]
+
+
+def test_how_far_an_agent_goes_and_why_is_a_command(lockgate: Lockgate) -> None:
+    """
+    `agents` lists levels and who set them; `agents NAME` adds what counts against one now. Who is not there is a no.
+    """
+    for _ in range(3):
+        given = ["order_id=ord_2118", "amount_cents=60000", "--reason", "damaged_item"]
+        lockgate.run("call", "issue_refund", *given, *key(), who=REQUESTER, code=Exit.NO)
+
+    listed = lockgate.run("agents", who="role:auditor")
+    one = lockgate.run("agents", "agent-l2", who="role:operator")
+    lockgate.run("agents", "agent-nobody", who="role:operator", code=Exit.NO)
+
+    levels = {each["agent"]: each["actions"][0]["level"] for each in listed["agents"]}
+    assert (levels["agent-l0"], levels["agent-l2"], levels["agent-l3"]) == (0, 2, 3)
+    assert one["actions"][0]["by"] == "persons"
+    assert {each["rule"] for each in one["counted"]} >= {"denied-again-and-again", "denied-everywhere"}

@@ -42,6 +42,7 @@ NEXT_REQUEST_SECONDS = 0.0
 """The published bound of switches, levels, roles and keys: none, from the answer on."""
 ACTIVATION_SECONDS = 2.0
 """That of an activation: a look a second, and what it takes to load rules."""
+ASKING = 8  # About 200 requests a second on two cores, while rules are replaced.
 TENANT = "acme"
 OLDER = "lockgate_before"
 
@@ -212,9 +213,9 @@ class _Stage:
                 answer = self._refund(self.other, token, headers={"Prefer": "dry-run"})
                 told.append((sent, int(answer.document.get("decision", answer.document).get("revision", 0))))
 
-        with ThreadPoolExecutor(2) as pool:
-            asking = [pool.submit(ask) for _ in range(2)]
-            time.sleep(0.3)
+        with ThreadPoolExecutor(ASKING) as pool:
+            asking = [pool.submit(ask) for _ in range(ASKING)]
+            time.sleep(0.5)
             _must(self._govern(self.one, "activate_bundle", {"digest": digest}, "policy_change"), "executed")
             answered = time.monotonic()
             time.sleep(ACTIVATION_SECONDS * 2)

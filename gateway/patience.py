@@ -1,15 +1,14 @@
 """Patience: how long a call may wait, in all, for what it needs before it is decided.
 
 Each thing that is waited for has a bound of its own, but one after the other they would add up. A call that is not
-decided within its patience is told so; nothing was done. What reads a client's body, and what waits for the tool, is
-not part of it.
+decided within its patience is told so; nothing was done. Reading a client's body, and waiting for the tool, is not
+part of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 from gateway.errors import Unavailable
 
@@ -20,31 +19,38 @@ LEAST_SECONDS = 0.2
 
 
 class Patience:
-    """Of one call."""
+    """
+    Of one call: `async with patience:` waits within what is left, as often as it takes, and raises `Unavailable`.
 
-    __slots__ = ("_left",)
+    Not for what cannot be taken back: whoever loses patience leaves in the middle.
+    """
+
+    __slots__ = ("_left", "_loop", "_started", "_timeout")
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._left = seconds
+        self._loop = asyncio.get_running_loop()
+        self._started = 0.0
+        self._timeout: asyncio.Timeout | None = None
 
     @property
     def left(self) -> float:
         """Seconds for what comes next."""
         return max(self._left, LEAST_SECONDS)
 
-    @asynccontextmanager
-    async def waiting(self) -> AsyncIterator[None]:
-        """
-        Wait within what is left. Not for what cannot be taken back: whoever loses patience leaves in the middle.
+    async def __aenter__(self) -> None:
+        self._started = self._loop.time()
+        self._timeout = asyncio.timeout(self._left)
+        await self._timeout.__aenter__()
 
-        Raises `Unavailable`.
-        """
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        timeout, self._timeout = self._timeout, None
+        self._left -= self._loop.time() - self._started
+        if timeout is None:
+            return
         try:
-            async with asyncio.timeout(self._left):
-                yield
-        except TimeoutError as error:
-            raise Unavailable("too_slow", "what the call needs does not answer in time") from error
-        finally:
-            self._left -= loop.time() - started
+            await timeout.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise Unavailable("too_slow", "what the call needs does not answer in time") from late

@@ -111,7 +111,7 @@ class Pipeline:
         Raises `Fault` for every answer that is not a result; each becomes a problem document at the door.
         """
         at, walk, patience = self._at, self._at.stages.walk(), Patience()
-        async with patience.waiting():
+        async with patience:
             walk.enter("identify")  # (1) Identify.
             principal = await self.identify(incoming)
 
@@ -131,12 +131,12 @@ class Pipeline:
         )
         contract = call.tool.contract
         incoming.tool = contract.name
-        async with patience.waiting():
+        async with patience:
             await at.rates.take_tool(principal, contract.name, contract.calls_per_minute)
         at.policies.require_in_force(active, contract.name)
         if call.key is None:
             walk.leave()
-            async with patience.waiting():
+            async with patience:
                 return await self._look(call, active)
         self._claims.hold(call)
         try:
@@ -152,7 +152,7 @@ class Pipeline:
 
     async def enter(self, incoming: Incoming) -> Principal:
         """Stages 1 and 2, for every other route."""
-        async with Patience().waiting():
+        async with Patience():
             principal = await self.identify(incoming)
             await self._at.rates.take(principal)
             return principal
@@ -160,7 +160,7 @@ class Pipeline:
     async def _write(self, call: Call, active: Active, walk: Walk, patience: Patience) -> Reply:
         """Stages 4 to 12."""
         at = self._at
-        async with patience.waiting():
+        async with patience:
             walk.enter("claim")  # (4) Claim.
             attempt = await self._claim(call, active)
             if attempt.held is not None and claims.is_answered(attempt.held):
@@ -170,7 +170,7 @@ class Pipeline:
         patient_until = at.clock.monotonic() + PATIENCE_SECONDS
         for _ in range(DECISIONS_MAX):
             # (5) to (8): nothing here touches the world, and a refusal is recorded before it is told.
-            async with patience.waiting():
+            async with patience:
                 cleared = await self._decide(attempt, walk, is_patient=at.clock.monotonic() < patient_until)
             if cleared is None:
                 await asyncio.sleep(PAUSE_SECONDS)

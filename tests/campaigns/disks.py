@@ -21,7 +21,7 @@ from tests.world.crowd import Ask
 from tests.world.disks import DiskRig
 
 PARTS = 2
-CALLS = 100
+CALLS = 50
 SHORT_CALLS = 8
 FILLED_TIMES = 10
 ANSWER_SECONDS_MAX = 2.0

@@ -80,6 +80,7 @@ class Line:
         await self._become(Trouble.REFUSED)
         if running := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(running, timeout=5)
+            await asyncio.sleep(0)  # For what their ends set off.
 
     async def _become(self, trouble: Trouble | bytes | None) -> None:
         self._trouble = trouble
@@ -140,20 +141,22 @@ class Line:
                     writer.close()
                     return
                 case _:
+                    if there.is_closing():
+                        return
                     there.write(data)
                     await there.drain()
 
     async def _back(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            while data := await there.read(65536):
+            while (data := await there.read(65536)) and not writer.is_closing():
                 match self._trouble:
                     case Trouble.DRIPPING:
                         for byte in data:
-                            writer.write(bytes([byte]))
-                            await asyncio.sleep(DRIP_SECONDS)
-                            if self._trouble is not Trouble.DRIPPING:
+                            if self._trouble is not Trouble.DRIPPING or writer.is_closing():
                                 _reset(writer)
                                 return
+                            writer.write(bytes([byte]))
+                            await asyncio.sleep(DRIP_SECONDS)
                     case Trouble.SLOW:
                         await asyncio.sleep(1.0)
                         writer.write(data)

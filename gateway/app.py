@@ -41,7 +41,7 @@ from gateway.identity import Identity
 from gateway.inquiries import Inquiries
 from gateway.issuer_keys import Issuers
 from gateway.killpoints import Stages
-from gateway.ledger import Append, Draft, Ledger, State
+from gateway.ledger import Append, Draft, State
 from gateway.lights import Lights
 from gateway.logs import log
 from gateway.metrics import Metrics
@@ -149,7 +149,7 @@ class _Keys:
 
 async def _ledger(
     settings: Settings, urls: Urls, keys: _Keys, outside: Outside, clock: LogClock, stack: AsyncExitStack
-) -> Ledger:
+) -> Books:
     notes = journal.Journal(settings.data / "checkpoints")
     notes.start()
     stack.callback(notes.stop)
@@ -172,7 +172,7 @@ async def _assembled(
     clock: LogClock,
     urls: Urls,
     keys: _Keys,
-    ledger: Ledger,
+    ledger: Books,
     ending: asyncio.Event,
     stack: AsyncExitStack,
 ) -> ASGI:
@@ -242,7 +242,7 @@ class _Shared:
     settings: Settings
     outside: Outside
     clock: Clock
-    ledger: Ledger
+    ledger: Books
     desk: Desk
     records: Records
     ring: Callable[[], KeyRing]
@@ -478,7 +478,9 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         ),
         waiting=WaitingRoom(desk=shared.desk, policies=policies, redactor=shared.redactor),
         undoing=Undoing(pipeline, inquiries, records, policies),
-        auditing=Auditing(records, people, tenants=(*shared.tenants, SYSTEM), environment=shared.environment),
+        auditing=Auditing(
+            records, people, shared.ledger, tenants=(*shared.tenants, SYSTEM), environment=shared.environment
+        ),
         cataloguing=Cataloguing(policies),
         agents=Agents(shared.desk, policies, clock),
         evidence=Evidence(records=records, desk=shared.desk, policies=policies),

@@ -9,6 +9,7 @@ from gateway.answers import Reply
 from gateway.errors import NotFound
 from gateway.ledger import LedgerUnavailable
 from gateway.people import People
+from gateway.storage.books import Books
 from gateway.storage.records import Records
 from proofs import checkpoints, export
 from proofs.export import Header, Record
@@ -19,9 +20,12 @@ _TENANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 class Auditing:
     """Shows the log."""
 
-    def __init__(self, records: Records, people: People, *, tenants: Sequence[str], environment: str) -> None:
+    def __init__(
+        self, records: Records, people: People, books: Books, *, tenants: Sequence[str], environment: str
+    ) -> None:
         self._records = records
         self._people = people
+        self._books = books
         self._tenants = tenants
         self._environment = environment
 
@@ -69,7 +73,9 @@ class Auditing:
         return Reply(status=200, document=(await self._people.ring(self._tenants)).document())
 
     async def can_record(self) -> bool:
-        """Whether the database answers."""
+        """Whether the database answers, and is one that may be written to."""
+        if self._books.is_refusing:
+            return False
         try:
             await self._records.checkpoint(self._tenants[0])
         except LedgerUnavailable:

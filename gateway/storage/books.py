@@ -25,6 +25,11 @@ class Books:
         # What waits is carried out first, and its answers need this loop: it must not be blocked meanwhile.
         await asyncio.gather(asyncio.to_thread(self._sequencer.stop), asyncio.to_thread(self._lookups.stop))
 
+    @property
+    def is_refusing(self) -> bool:
+        """Whether nothing is written until a person has acted (see `Writer`)."""
+        return self._sequencer.is_refusing
+
     async def commit(self, act: Act) -> Answer:
         """Make an act durable (see `Sequencer.commit`)."""
         return await self._sequencer.commit(act)

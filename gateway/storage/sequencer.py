@@ -48,6 +48,11 @@ class Sequencer:
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
 
+    @property
+    def is_refusing(self) -> bool:
+        """Whether nothing is written until a person has acted."""
+        return self._writer.is_refusing
+
     async def commit(self, act: Act) -> Answer:
         """
         Make an act durable; the answer comes after the commit. A caller who is cancelled does not undo it.

@@ -35,6 +35,7 @@ from gateway.ledger import (
     Placed,
     Settle,
 )
+from gateway.logs import log
 from gateway.storage import lowering, packed, reading, statements, writing
 from gateway.storage.batch import Batch, BatchBroken, Due, Finished, decide, is_governance
 from gateway.storage.connections import DatabaseUnavailable
@@ -118,6 +119,8 @@ class Writer:
         self._pen = pen
         self._link: Link | None = None
         self._continuity = Continuity()
+        self.is_refusing = False
+        """Whether nothing is written until a person has acted: the database was set back, or a key is missing."""
 
     def write(self, acts: Sequence[Act], gate: Gate) -> Written:
         """
@@ -127,6 +130,8 @@ class Writer:
         """
         written = self._write(acts, range(len(acts)), gate)
         self._continuity.note(written.checkpoints)
+        if written.checkpoints:
+            self.is_refusing = False
         return written
 
     def close(self) -> None:
@@ -156,7 +161,9 @@ class Writer:
                 self.close()
                 raise LedgerUnavailable("ledger: the database may only be read", is_known=True) from error
             except SetBack as error:
+                self.is_refusing = True
                 self.close()
+                log().error("ledger_set_back", cause=str(error))
                 raise LedgerUnavailable("ledger: the database was set back", is_known=True) from error
             except (BatchBroken, ConnectionLost, RowsMoved, *IN_THE_WAY) as error:
                 self._give_up()
@@ -165,6 +172,7 @@ class Writer:
                 self._give_up()
                 raise
             except (SignerMissing, psycopg.Error, ValueError, TypeError, LookupError, AssertionError) as error:
+                self.is_refusing |= isinstance(error, SignerMissing)
                 self._give_up()
                 return self._one_by_one(acts, positions, gate, error)
         raise LedgerUnavailable("ledger: the batch could not be written", is_known=True) from cause

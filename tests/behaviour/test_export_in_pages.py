@@ -13,6 +13,7 @@ from gateway.people import People
 from gateway.storage import records as storage
 from gateway.storage.connections import Urls
 from gateway.storage.desk import Desk
+from gateway.storage.books import Books
 from gateway.storage.records import Records
 from proofs import verify
 from tests.world import acts
@@ -20,7 +21,7 @@ from tests.world import acts
 
 def auditing(records: Records) -> Auditing:
     """What the export route asks."""
-    return Auditing(records, cast(People, None), tenants=(acts.ACME,), environment="dev")
+    return Auditing(records, cast(People, None), cast(Books, None), tenants=(acts.ACME,), environment="dev")
 
 
 def test_an_export_of_a_growing_log_ends_with_the_checkpoint_of_its_last_entry(

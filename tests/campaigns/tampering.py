@@ -5,6 +5,7 @@
 3. forgeries  histories signed with a stolen key: rewritten, back-dated, outside of a key's turn: found by name
 4. readings   good and changed exports before both verifiers: one verdict
 5. commands   changed exports through `python -m proofs verify`: exit status 1, and 0 for the good one
+6. writers    64 at once on two ledgers over one database, 500 acts each in all: no fork, no gap
 
 Flips, changes and forgeries are verified in this process, and lines of the good export are read once: what was read
 already reads the same again. The commands are the verifier as an auditor runs it.
@@ -12,6 +13,7 @@ already reads the same again. The commands are the verifier as an auditor runs i
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import subprocess
@@ -25,15 +27,20 @@ from pathlib import Path
 from typing import Any
 
 from deploy.demo.world import ROOT
+from gateway.ledger import Append, Draft
+from gateway.storage import migrations
+from gateway.storage.cluster import Cluster
 from proofs import export, signatures
 from tests.campaigns.tallies import Part, Tally
 from tests.vectors.second_reading import accepts
+from tests.world import acts
 from tests.world.logs import Log, random_log
 from tests.world.tampering import CHANGES, FORGERIES, Changed
 
 PARTS = 4
 RECORDS = 1_000
 GUARANTEE = "P5"
+WRITERS, WRITER_ACTS = 64, 500
 
 
 def run(part: Part) -> Iterable[Tally]:
@@ -51,6 +58,8 @@ def run(part: Part) -> Iterable[Tally]:
     yield from readings(draw, part.size(250, 5))
     part.tell("commands")
     yield commands(draw, log, part.size(60, 3))
+    part.tell("writers")
+    yield writers(part.size(WRITER_ACTS // PARTS, 2))
 
 
 def flips(draw: random.Random, log: Log, times: int) -> Tally:
@@ -125,6 +134,34 @@ def commands(draw: random.Random, log: Log, times: int) -> Tally:
     return Tally(
         guarantee=GUARANTEE, tried="exports through the command line", times=len(wanted), failures=tuple(failures)
     )
+
+
+def writers(acts_each: int) -> Tally:
+    """G10: all at once, on a database of their own."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="lockgate-writers-") as name:
+        Path(name).chmod(0o711)
+        with Cluster.start(Path(name) / "cluster") as cluster:
+            cluster.create_database("writers")
+            urls = cluster.urls("writers")
+            migrations.upgrade(urls.migrator)
+            asyncio.run(_write_at_once(urls.app, acts_each))
+            verdict = acts.verified(urls.app)
+    failures = [finding.message for finding in verdict.findings]
+    if verdict.size != WRITERS * acts_each:
+        failures.append(f"{verdict.size} entries, expected {WRITERS * acts_each}")
+    tried = f"acts of {WRITERS} writers at once on one chain"
+    return Tally(guarantee=GUARANTEE, tried=tried, times=WRITERS * acts_each, failures=tuple(failures))
+
+
+async def _write_at_once(url: str, acts_each: int) -> None:
+    async with acts.books(url) as one, acts.books(url) as other:
+
+        async def write(number: int) -> None:
+            books = (one, other)[number % 2]
+            for _ in range(acts_each):
+                await books.commit(Append(entry=Draft(tenant=acts.ACME, kind="NOTE", members={"writer": number})))
+
+        await asyncio.gather(*(write(number) for number in range(WRITERS)))
 
 
 def flipped(raw: bytes, bit: int) -> bytes:

@@ -104,7 +104,7 @@ def test_a_loss_that_is_accepted_stands_in_the_log(
 def test_database_set_back_under_a_running_gateway_is_refused(plot: Ground) -> None:
     """
     M01: restored while the gateway runs, also when it has grown past the old size since, the database is written to no
-    more: 503 without an effect.
+    more: 503 without an effect, and the gateway is not ready.
     """
     cluster = plot.world.cluster
     _refund(plot)
@@ -116,10 +116,11 @@ def test_database_set_back_under_a_running_gateway_is_refused(plot: Ground) -> N
 
     _put_back(plot, OLDER)
     statuses = [_refund_by(plot, client) for _ in range(3)]
-    size = _newest(plot).size
+    size, ready = _newest(plot).size, client.get("/readyz")
 
     assert gateway.process.poll() is None
     assert statuses == [503] * 3
+    assert (ready.status, ready.reason) == (503, "not_ready")
     assert sum(plot.oracle.effects().values()) == effects
     assert size == _newest(plot).size
 

@@ -88,12 +88,14 @@ def test_a_gateway_without_the_new_key_refuses_to_write(plot: Ground, tmp_path: 
     effects = sum(plot.oracle.effects().values())
     refused = refund(plot, client)
     after = sum(plot.oracle.effects().values())
+    unready = client.get("/readyz").status
     shutil.copytree(plot.world.home / "keys", tmp_path / "keys", dirs_exist_ok=True)
     again = refund(plot, client)
+    ready = client.get("/readyz").status
     elsewhere.stop()
 
     assert (before.status, refused.status, refused.reason, again.status) == (200, 503, "ledger_unavailable", 200)
-    assert after == effects
+    assert (after, unready, ready) == (effects, 503, 200)
     assert verified(plot, keys(plot.client()), "acme").is_good
 
 
@@ -104,7 +106,7 @@ def test_an_exchange_that_dies_half_way_is_done_or_not(plot: Ground, point: str)
     killed after it, it has, and a gateway starts with the new key.
     """
     place = {"before": "gateway.storage.writing:entries_alone", "after": "gateway.storage.signers:retire"}[point]
-    signer = newest(plot)["key_id"]
+    signer = refund(plot, plot.client()).document["receipt"]["checkpoint"]["key_id"]
 
     with pytest.raises(GatewayFailed):
         plot.world.operate(EXCHANGE, program=("-m", "tests.world.dying", place))
@@ -171,6 +173,7 @@ def verified(plot: Ground, ring: KeyRing, tenant: str) -> Verdict:
 
 def other_host(plot: Ground, home: Path) -> Gateway:
     """A gateway with a data home of its own, and the same keys, on the same database."""
+    plot.gateway()  # A first start makes the keys.
     shutil.copytree(plot.world.home / "keys", home / "keys")
     urls = plot.world.cluster.urls(DATABASE)
     place = {

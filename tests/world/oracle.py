@@ -1,6 +1,7 @@
 """The oracle: what the business's own journal, the log and the counters must say of one another after any fault.
 
-E1  every effect was intended: the journal holds nothing that the log does not
+E1  every effect was intended before it took place: the journal holds nothing that the log does not, nor earlier (both
+    have their times from the one database server)
 E2  no effect id took place twice
 E3  a call that is executed has one effect, one intent that stood, and one outcome that says so
 E4  the stand-alone verifier finds the log whole, and every checkpoint kept earlier in it
@@ -19,6 +20,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,8 @@ class Story:
     """What the log tells of one call."""
 
     intents: int = 0
+    intended_ms: int = 0
+    """When the first of them was."""
     closings: list[str] = field(default_factory=list)
     """The state that each closing entry names, in order."""
     late: int = 0
@@ -92,7 +96,8 @@ class Oracle:
 
         The journal is read first: whatever it holds by then must have been intended already.
         """
-        effects, client = self.effects(), Client(url)
+        journal, client = self.journal(), Client(url)
+        effects = Counter(line["effect_id"] for line in journal)
         _until_ready(client)
         stories: dict[str, Story] = defaultdict(Story)
         wrong: list[str] = []
@@ -103,6 +108,7 @@ class Oracle:
             if tenant in chains:
                 wrong += self._verify(client, tenant, export)
         wrong += _compare(effects, stories)
+        wrong += _too_early(journal, stories)
         for tenant in TENANTS:
             wrong += self._counters(tenant)
         return Findings(effects, stories, tuple(wrong))
@@ -185,11 +191,22 @@ def _tell(export: bytes, stories: dict[str, Story]) -> None:
         if entry is None or entry.get("tool") not in _TOOLS:
             continue
         if entry["kind"] == "INTENT":
-            stories[entry["call"]].intents += 1
+            story = stories[entry["call"]]
+            story.intents += 1
+            story.intended_ms = story.intended_ms or entry["at_ms"]
         elif entry["kind"] in _CLOSING:
             stories[entry["call"]].closings.append(entry["state"])
         elif entry["kind"] == "LATE":
             stories[entry["call"]].late += 1
+
+
+def _too_early(journal: Iterable[Mapping[str, Any]], stories: Mapping[str, Story]) -> list[str]:
+    return [
+        f"E1 {line['effect_id']}: it took place at {line['at']}, and was intended at {story.intended_ms} ms"
+        for line in journal
+        if (story := stories.get(line["effect_id"])) is not None
+        and datetime.fromisoformat(line["at"]).timestamp() * 1000 < story.intended_ms - 1  # Cut to the millisecond.
+    ]
 
 
 def _compare(effects: Counter[str], stories: Mapping[str, Story]) -> list[str]:

@@ -28,7 +28,7 @@ from tool_registry.shapes import ContractViolation
 
 # A larger answer is no answer that a receipt could commit to; all of it is read, and redacted, while others wait.
 ANSWER_BYTES_MAX = 128 * 1024
-READ_SECONDS = 1.5  # Facts and views: a slow source must not hold a call longer than a dead one.
+READ_SECONDS = 1.2  # Facts and views: a slow source must not hold a call longer than a dead one.
 CONNECTIONS_MAX = 640  # Every call in flight may wait for a tool: one that hangs must not keep others from theirs.
 IDLE_MAX = 64
 _REASON = re.compile(r"[a-z]+(?:_[a-z]+)*(?:_[0-9]{1,4})?")

@@ -45,7 +45,7 @@ class _Loaded:
 class RegoWorker:
     """One worker process and the bundles it holds. Belongs to one event loop; not for two threads."""
 
-    def __init__(self, *, deadline_seconds: float = 1.5) -> None:
+    def __init__(self, *, deadline_seconds: float = 1.2) -> None:
         self._deadline = deadline_seconds
         self._bundles: dict[str, _Loaded] = {}
         self._slots = 0

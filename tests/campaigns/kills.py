@@ -45,8 +45,10 @@ def run(part: Part) -> Iterable[Tally]:
         ids = Ids(broken.world)
         writers = Writers(gateways.url, [ids.write(chance) for _ in range(part.size(WRITES, 120))])
         killer = Killer(part, gateways, writers, chance)
+        writers.release(0)
         writers.start()
         killer.kill(kinds)
+        writers.release(None)
         writers.join()
         gateways.settled(*TENANTS)
         found = broken.oracle.reconcile(gateways.url(0))
@@ -85,6 +87,7 @@ class Killer:
         """One kill after another, spread over all the writes, each within the load."""
         share = len(self.writers.writes) // len(kinds)
         for number, kind in enumerate(kinds):
+            self.writers.release((number + 2) * share)  # However slow this process is, the next kill meets writes.
             self.writers.until_begun(number * share + self.chance.randrange(share))
             time.sleep(self.chance.random() * 0.05)
             self._kill(kind)

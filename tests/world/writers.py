@@ -107,6 +107,8 @@ class Writers:
     told: list[Told] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     """Answers that no careful client should ever get."""
+    released: int | None = None
+    """How many writes may be begun as yet; None: all of them."""
     _next: int = 0
     _busy: int = 0
     _is_open: bool = True
@@ -115,7 +117,7 @@ class Writers:
 
     def start(self) -> None:
         """Send everybody to work."""
-        self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(CLIENTS)]
+        self._threads = [threading.Thread(target=self._work, args=(number,), daemon=True) for number in range(CLIENTS)]
         for thread in self._threads:
             thread.start()
 
@@ -128,6 +130,12 @@ class Writers:
         """Wait until so many writes were begun."""
         with self._moved:
             self._moved.wait_for(lambda: self._next >= min(count, len(self.writes)))
+
+    def release(self, count: int | None) -> None:
+        """Let nobody run further ahead than this."""
+        with self._moved:
+            self.released = count
+            self._moved.notify_all()
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -158,7 +166,7 @@ class Writers:
 
     def _take(self) -> Write | None:
         with self._moved:
-            self._moved.wait_for(lambda: self._is_open)
+            self._moved.wait_for(lambda: self._is_open and (self.released is None or self._next < self.released))
             if self._next == len(self.writes):
                 return None
             self._next += 1

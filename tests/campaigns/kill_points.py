@@ -23,7 +23,7 @@ PARTS = 7
 ROUNDS = 3
 """3 rounds in each of 7 parts: 504 kills at the boundaries of stages. The first of each goes around COMMIT as well."""
 CUTS = 8
-"""Of each of the four kinds, in each part: 56 in all."""
+"""Of each of the four kinds, in each part: 56 of each in all."""
 SHORT = ("intend:after", "execute:after", "settle:landed")
 
 

@@ -47,7 +47,7 @@ UPLOAD_BYTES_MAX = 2 * 1024 * 1024
 UPLOADS = frozenset({"/v1/bundles", "/v1/tools"})
 MEGABYTES_MORE = 64
 """How much the gateway's memory may grow while it is attacked."""
-SECONDS_MAX = 8.0
+SECONDS_MAX = 30.0  # Of an explanation the solver thinks for seconds, on a machine that does other things too.
 PATIENT_SECONDS = 0.5
 """For an answer to bytes of which nobody knows whether they are a whole request."""
 BODY_SECONDS = "0.3"
@@ -94,7 +94,7 @@ def _aims(story: Story) -> Iterator[Aim]:
         "rejections": verdict,
         "feedback": {"text": "seen"},
     }
-    known = {"{call}": parked.call, "{tool}": REFUND, "{digest}": f"sha256:{'0' * 64}"}
+    known = {"{call}": parked.call, "{tool}": REFUND, "{digest}": f"sha256:{'0' * 64}", "{agent}": "agent-l1"}
     for method, path in sorted({*surface.routes(), *surface.described()}):
         role = "security" if path in UPLOADS else "auditor"
         role = "finance" if path.endswith(("approvals", "rejections", "verdicts", "calls", "batches")) else role

@@ -84,7 +84,8 @@ def open_keys(folder: Path, connection: Connection, tenant: str) -> Signers:
     wanted, known = _recorded(connection, tenant)
     first = folder / FIRST
     if wanted is None and not first.exists():
-        PrivateKey.generate().save(first)
+        with suppress(FileExistsError):  # Another process on this home was faster: its key is the one.
+            PrivateKey.generate().save(first)
     current = load(first) if wanted is None else _find(folder, wanted)
     if current is None:
         ours = f"`keys/{FIRST}` is `{load(first).key_id}`" if first.exists() else f"`keys/{FIRST}` is missing"

@@ -111,14 +111,14 @@ class OpaServer:
 
     async def close(self) -> None:
         """Take back what this gateway gave, if the server still listens, and end."""
-        if self._probing is not None:
-            self._probing.cancel()
         if self._trouble is None:
             for name in self.loaded:
                 await self.drop(name)
         if self._client is not None:
             await self._client.close_connection()
             self._client = None
+        if self._probing is not None:  # Last: what was taken back in vain began to probe too.
+            self._probing.cancel()
 
     async def reach(self) -> None:
         """Raise `EngineUnavailable` unless an admissible server answers now."""

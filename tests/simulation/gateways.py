@@ -33,6 +33,7 @@ from gateway.ledger import Act, Answer, ApprovalRow, FullRow, LedgerUnavailable,
 from gateway.lights import Lights
 from gateway.metrics import Metrics
 from gateway.parking import Parking
+from gateway.people import Signer
 from gateway.pipeline import Parts, Pipeline
 from gateway.redaction import Redactor
 from gateway.refusals import Refusals
@@ -199,9 +200,10 @@ class Reads:
         if principal.kind is PrincipalKind.PERSON:
             self.model.roles[principal.tenant, principal.id] = principal.roles
 
-    async def key(self, tenant: str, person: str, key_id: str) -> str | None:
-        """As `People`: a registered key."""
-        return self.model.keys.get((tenant, person, key_id))
+    async def signer(self, tenant: str, person: str, key_id: str) -> Signer:
+        """As `People`: a registered key, and the roles of the newest token."""
+        public = self.model.keys.get((tenant, person, key_id))
+        return Signer(public=public, roles=self.model.roles.get((tenant, person), ()))
 
     async def find(self, tenants: Sequence[str], *, lease_ms: int, limit: int, offset: int) -> Unsettled:
         """As `Sweeping`."""

@@ -27,7 +27,14 @@ FILLED_TIMES = 10
 ANSWER_SECONDS_MAX = 2.0
 RECOVERY_SECONDS_MAX = 30.0
 SETTINGS = {"LOCKGATE_LEASE_GRACE_MS": "800", "LOCKGATE_SWEEP_SECONDS": "0.2"}
-ALLOWED = {(200, ""), (503, "ledger_unavailable"), (503, "too_slow"), (503, "tool_unreachable"), (504, "in_doubt")}
+ALLOWED = {
+    (200, ""),
+    (503, "ledger_unavailable"),
+    (503, "too_slow"),
+    (503, "tool_unreachable"),
+    (503, "source_unreachable"),
+    (504, "in_doubt"),
+}
 
 Breaks = Callable[[DiskRig], AbstractContextManager[None]]
 

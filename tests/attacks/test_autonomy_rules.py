@@ -60,7 +60,7 @@ MISSHAPEN: dict[str, Edit] = {
     "never": lambda d: rule(d, DENIED).update(times=0),
     "always": lambda d: rule(d, DENIED).update(times=-1),
     "more than is named": lambda d: rule(d, DENIED).update(times=201),
-    "times as text": lambda d: rule(d, DENIED).update(times="20"),
+    "times as text": lambda d: rule(d, DENIED).update(times="40"),
     "times as truth": lambda d: rule(d, DENIED).update(times=True),
     "no window": lambda d: rule(d, DENIED).update(within_seconds=0),
     "a window of years": lambda d: rule(d, DENIED).update(within_seconds=10**9),
@@ -91,8 +91,8 @@ UNFIT: dict[str, tuple[Edit, str]] = {
         lambda d: d["rules"].append({**rule(d, DENIED), "id": "never-tried", "times": 200}),
         "`never-tried`: lowered in no case",
     ),
-    "a threshold beyond its case": (lambda d: rule(d, DENIED).update(times=21), "expected L1"),
-    "a threshold that its neighbour notices": (lambda d: rule(d, DENIED).update(times=19), "19 denials lower nothing"),
+    "a threshold beyond its case": (lambda d: rule(d, DENIED).update(times=41), "expected L1"),
+    "a threshold that its neighbour notices": (lambda d: rule(d, DENIED).update(times=39), "39 denials lower nothing"),
     "a window that its neighbour notices": (lambda d: rule(d, DENIED).update(within_seconds=700), "over more than ten"),
     "a lower level": (lambda d: rule(d, DENIED).update(to=0), "expected L1"),
     "another reason": (lambda d: rule(d, DENIED)["reasons"].append("budget_exceeded"), "counts against nobody"),
@@ -145,7 +145,7 @@ def test_a_reviewer_is_told_of_every_rule_that_changed() -> None:
     """
 
     def edit(document: dict[str, Any]) -> None:
-        rule(document, DENIED).update(times=21)
+        rule(document, DENIED).update(times=41)
         document["rules"] = [each for each in document["rules"] if each["id"] != STOCK]
         document["rules"].append({**rule(document, SURGE), "id": "another-surge"})
 
@@ -158,14 +158,14 @@ def test_a_reviewer_is_told_of_every_rule_that_changed() -> None:
         old=side("old", bundle()), new=side("new", bundle(autonomy=autonomy(edit))), results=(), missing=""
     )
 
-    assert found.autonomy == {"another-surge": "added", DENIED: "times: 20 -> 21", STOCK: "removed"}
+    assert found.autonomy == {"another-surge": "added", DENIED: "times: 40 -> 41", STOCK: "removed"}
     assert "autonomy.json" in found.beside
 
 
 def test_denials_over_two_gateways_and_a_crash_are_one_count(story: Story) -> None:
     """
-    C12: ten denials through one gateway, nine through another that is killed then, and one through a third: lowered
-    with that one, and each of the twenty entries is named once.
+    C12: 20 denials through one gateway, 19 through another that is killed then, and one through a third: lowered
+    with that one, and each of the forty entries is named once.
     """
     agent, order, size = story.agent(2), story.order(60_000), story.size()
     killed = story.world.gateway()
@@ -175,8 +175,8 @@ def test_denials_over_two_gateways_and_a_crash_are_one_count(story: Story) -> No
             answer = Story(story.world, client).refund(agent.token, order, 60_000)
             assert answer.status == 403
 
-    deny(story.client, 10)
-    deny(Client(killed.url), 9)
+    deny(story.client, 20)
+    deny(Client(killed.url), 19)
     killed.kill()
     before = story.refund(agent.token, story.order(), 1_000)
     third = story.world.gateway()

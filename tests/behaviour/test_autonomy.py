@@ -202,22 +202,22 @@ def denials(story: Story, agent: Agent, count: int) -> list[int]:
 
 def test_repeated_denials_lower_an_agent_at_the_very_next_call(story: Story) -> None:
     """
-    After nineteen denials an agent still acts alone; with the twentieth it asks, and the log says by which rule.
+    After 39 denials an agent still acts alone; with the fortieth it asks, and the log says by which rule.
     """
     agent, order = story.agent(2), story.order(50_000)
     size = story.size()
 
-    before = denials(story, agent, 19), outcome(story.refund(agent.token, order, 1_000))
+    before = denials(story, agent, 39), outcome(story.refund(agent.token, order, 1_000))
     denials(story, agent, 1)
     after = outcome(story.refund(agent.token, order, 1_000))
     lowered = [entry for entry in story.entries(after=size) if entry["kind"] == "LOWERED"]
 
-    assert before == ([403] * 19, RUNS)
+    assert before == ([403] * 39, RUNS)
     assert after == "finance"
     assert [(entry["principal"], entry["rule"], entry["former"], entry["level"]) for entry in lowered] == [
         (f"agent/{agent.id}", "denied-again-and-again", 2, 1)
     ]
-    assert len(lowered[0]["events"]) == 20
+    assert len(lowered[0]["events"]) == 40
 
 
 def lowered(story: Story, agent: Agent, after: int) -> list[tuple[str, str, int, int]]:
@@ -236,15 +236,15 @@ def raised(story: Story, agent: Agent, action: str, to: int) -> None:
 
 def test_what_came_before_a_raise_counts_no_more(story: Story) -> None:
     """
-    Raised by two persons, an agent acts alone again; the twenty denials of before do not lower it a second time, and
-    only twenty new ones do.
+    Raised by two persons, an agent acts alone again; the forty denials of before do not lower it a second time, and
+    only forty new ones do.
     """
     agent, order, size = story.agent(2), story.order(50_000), story.size()
-    denials(story, agent, 20)
+    denials(story, agent, 40)
 
     raised(story, agent, "issue_refund", 3)
     met = [outcome(story.refund(agent.token, order, 1_000))]
-    denials(story, agent, 19)
+    denials(story, agent, 39)
     met.append(outcome(story.refund(agent.token, order, 1_000)))
     denials(story, agent, 1)
     met.append(outcome(story.refund(agent.token, order, 1_000)))
@@ -259,7 +259,7 @@ def test_a_lowered_action_leaves_the_others_as_they_are(story: Story) -> None:
     """
     agent, other = story.agent(2), story.agent(2)
 
-    denials(story, agent, 21)
+    denials(story, agent, 41)
     flag = story.client.call(agent.token, "toggle_feature_flag", _flag(32), reason="experiment")
     others = story.refund(other.token, story.order(), 1_000)
 
@@ -269,12 +269,12 @@ def test_a_lowered_action_leaves_the_others_as_they_are(story: Story) -> None:
 
 def test_denials_everywhere_lower_everything(story: Story) -> None:
     """
-    A hundred denials within the window, whatever was asked for, lower every action at once, and one entry says so.
+    Two hundred denials within the window, whatever was asked for, lower every action at once, and one entry says so.
     """
     agent, size = story.agent(2), story.size()
     order = story.order(60_000)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: story.refund(agent.token, order, 60_000), range(110)))
+        list(pool.map(lambda _: story.refund(agent.token, order, 60_000), range(210)))
 
     met = outcome(story.client.call(agent.token, "toggle_feature_flag", _flag(33), reason="experiment"))
 
@@ -287,25 +287,25 @@ def test_denials_everywhere_lower_everything(story: Story) -> None:
 
 def test_unknown_outcomes_lower(story: Story) -> None:
     """
-    Ten refunds of which the tool gave no answer: the eleventh waits, although all of them are found out later.
+    Thirty refunds of which the tool gave no answer: the next waits, although all of them are found out later.
     """
     agent, order, size = story.agent(2), story.order(50_000), story.size()
     faults = story.world.business.url + "/faults"
-    httpx2.post(faults, json={"tool": "issue_refund", "mode": "reset_after", "count": 10}, trust_env=False)
+    httpx2.post(faults, json={"tool": "issue_refund", "mode": "reset_after", "count": 30}, trust_env=False)
 
-    met = [story.refund(agent.token, order, 100).status for _ in range(10)]
+    met = [story.refund(agent.token, order, 100).status for _ in range(30)]
     after = outcome(story.refund(agent.token, order, 100))
 
-    assert (met, after) == ([504] * 10, "finance")
+    assert (met, after) == ([504] * 30, "finance")
     assert lowered(story, agent, size) == [("outcomes-unknown", "issue_refund", 2, 1)]
 
 
 def test_rejections_lower(story: Story) -> None:
     """
-    Five calls of an agent that people rejected: what it may do alone with the tool is gone.
+    Ten calls of an agent that people rejected: what it may do alone with the tool is gone.
     """
     agent, size = story.agent(2), story.size()
-    for _ in range(5):
+    for _ in range(10):
         parked = story.parked_refund(agent.token)
         story.client.approve(story.person("finance", 2), parked.answer, verdict="reject")
 
@@ -317,24 +317,24 @@ def test_rejections_lower(story: Story) -> None:
 
 def test_a_surge_lowers_before_the_call_that_makes_it(story: Story) -> None:
     """
-    Sixty changes within a window run; the next is decided at the level that is left. The switch back by two persons
+    Two hundred changes within a window run; the next is decided at the level that is left. The switch back by two persons
     begins a new count within the same window.
     """
     agent, size = story.agent(2), story.size()
 
     def flags() -> int:
         """How many run before one waits; a window may end meanwhile."""
-        for run in range(125):
+        for run in range(405):
             if outcome(story.client.call(agent.token, "toggle_feature_flag", _flag(34), reason="experiment")) != RUNS:
                 return run
-        return 125
+        return 405
 
     first = flags()
     raised(story, agent, "*", 2)
     second = flags()
 
-    assert 60 <= first <= 120
-    assert 60 <= second <= 120
+    assert 200 <= first <= 400
+    assert 200 <= second <= 400
     assert [rule for rule, *_ in lowered(story, agent, size)] == ["settings-surge"] * 2
 
 
@@ -370,7 +370,7 @@ def test_nobody_lowers_somebody_elses_agent(story: Story) -> None:
     through = story.delegated(["agent-outermost", agent.id], "per_shared")
 
     for token in (twin, beside, through):
-        for _ in range(22):
+        for _ in range(42):
             story.refund(token, order, 60_000)
     met = outcome(story.refund(agent.token, story.order(), 1_000))
 
@@ -384,7 +384,7 @@ def test_an_agent_and_its_tenant_see_the_level_and_why(story: Story) -> None:
     another tenant and an agent that there never was are the same 404.
     """
     agent, other = story.agent(2), story.agent(2)
-    denials(story, agent, 25)
+    denials(story, agent, 45)
     denials(story, other, 3)
 
     own = story.client.get(f"/v1/agents/{agent.id}", agent.token)
@@ -403,7 +403,7 @@ def test_an_agent_and_its_tenant_see_the_level_and_why(story: Story) -> None:
     assert (shown["*"]["level"], shown["*"]["by"]) == (2, "persons")
     assert own.document in [{**each, "counted": own.document["counted"]} for each in listed]
     assert [(each["rule"], each["count"], each["times"]) for each in counted] == [
-        ("denied-again-and-again", 3, 20),
-        ("denied-everywhere", 3, 100),
+        ("denied-again-and-again", 3, 40),
+        ("denied-everywhere", 3, 200),
     ]
     assert {(each.status, each.reason) for each in strangers} == {(404, "unknown_agent")}

@@ -167,9 +167,8 @@ class _Reading:
         seq = item.entry.get("seq")
         if seq != expected or type(seq) is not int:
             self._out_of_sequence(expected, seq)
-        if (named := log_keys.unsigned()) is not None and len(self.findings) < FINDINGS_MAX:
-            cause = "names a new key, and no good checkpoint by the key before it ends with it"
-            self.findings.append(self.run.finding(named - 1, "key_unsigned", cause))
+        if (named := log_keys.unsigned()) is not None:
+            self._take_unsigned(named)
         found = self._reporter(seq)
         leaf, previous = tree.leaf_hash(item.record.body), bytes(tree.HASH_BYTES)
         try:
@@ -183,6 +182,13 @@ class _Reading:
                 self.losses.append(loss)
             self.effects.add(seq, item.entry, found)
         self.run.add(leaf=leaf, previous=previous, line=self.line)
+
+    def _take_unsigned(self, named: int) -> None:
+        """A key was named, and the checkpoint that had to follow did not; or it did, and is what is wrong."""
+        place = self.run.lines[named - 1]
+        if not any(finding.line > place for finding in self.findings):
+            cause = "names a new key, and no checkpoint by the key before it ends with it"
+            self.findings.append(self.run.finding(named - 1, "key_unsigned", cause))
 
     def _out_of_sequence(self, expected: int, seq: Any) -> Never:
         if type(seq) is not int:
@@ -212,6 +218,9 @@ class _Reading:
                 size, "checkpoint_misplaced", f"the checkpoint of size {size} does not stand once, after its entry"
             )
             return
+        if not log_keys.is_dated(checkpoint):  # Its root counts all the same: perhaps the entry is the wrong one.
+            cause = f"checkpoint of size {size}: its time is not that of its last entry"
+            self._find(size, "back_dated", cause)
         self.signed.append(checkpoint)
 
     def _reporter(self, seq: int) -> Report:

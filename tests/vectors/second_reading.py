@@ -35,8 +35,8 @@ def unpad(text: str) -> bytes:
 
 def root(leaves: list[bytes]) -> bytes:
     """RFC 6962 §2.1."""
-    if len(leaves) == 1:
-        return leaves[0]
+    if len(leaves) < 2:
+        return leaves[0] if leaves else sha256(b"")
     split = 1 << (len(leaves) - 1).bit_length() - 1
     return sha256(b"\x01" + root(leaves[:split]) + root(leaves[split:]))
 

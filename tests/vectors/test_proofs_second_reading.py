@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from proofs import verify
 from proofs.keys import KeyRing
+from tests.campaigns.tampering import flips, reading_once
 from tests.vectors.second_reading import accepts, canonical, sha256, unpad
 from tests.vectors.test_certificate_bytes import DIGEST, RAW
 from tests.vectors.test_proofs_bytes import EXPORT, KEYS_FILE
@@ -87,3 +88,17 @@ def test_both_verifiers_refuse_what_a_key_outside_its_turn_signed(forgery: tampe
         assert (first.seq, first.reason) == (forged.seq, forged.reason), first.message
         if not forged.kept:
             assert not accepts(forged.log.raw, json.dumps(forged.log.ring.document()).encode())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flipped_bit_of_a_log_whose_key_is_exchanged_is_blamed_on_its_line(seed: int) -> None:
+    """
+    G01, G06: also in entries and checkpoints at which a key is named, takes over or leaves.
+    """
+    draw = random.Random(seed)
+    written = random_log(draw, 24, turns=4)
+
+    with reading_once(written):
+        found = flips(draw, written, 500)
+
+    assert found.failures == ()

@@ -229,11 +229,13 @@ class Writer:
             raise Withdrawn
         try:  # (5) (6)
             link.run(*writing.written(batch, sealings), (statements.COMMIT, ()))
-        except ConnectionLost as error:
-            first = next(iter(sealings.values()))
-            raise CommitUnknown(written, first.before.tenant, first.sealed.entries[0]) from error
         except psycopg.errors.DivisionByZero as error:
             raise RowsMoved from error
+        except psycopg.Error as error:
+            if not _ends_session(error):
+                raise
+            first = next(iter(sealings.values()))
+            raise CommitUnknown(written, first.before.tenant, first.sealed.entries[0]) from error
         return written
 
     def _open(self) -> Link:
@@ -280,6 +282,16 @@ class Writer:
                 if time.monotonic() > give_up_at:
                     raise LedgerUnavailable("ledger: commit could not be read back", is_known=False) from error
                 time.sleep(_PAUSE_SECONDS)
+
+
+def _ends_session(error: psycopg.Error) -> bool:
+    """
+    Whether the server is gone, or said as its last word why it ends the session.
+
+    That word may follow a COMMIT that took effect: it comes with the results of the whole round trip, or in the place
+    of their end, which the driver finds strange. What the server refuses has a state.
+    """
+    return error.sqlstate is None or error.diag.severity_nonlocalized in ("FATAL", "PANIC")
 
 
 def standings(locked: PGresult) -> dict[str, Standing]:

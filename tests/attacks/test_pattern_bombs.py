@@ -7,6 +7,7 @@ import pkgutil
 import re
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -50,12 +51,17 @@ def patterns() -> Iterator[tuple[str, Callable[[str], object]]]:
                 continue
             for name, value in vars(importlib.import_module(found.name)).items():
                 if isinstance(value, re.Pattern):
-                    yield f"{found.name}.{name}", value.match
-                    yield f"{found.name}.{name}", value.fullmatch
+                    yield f"{found.name}.{name}", _of_text(value, value.match)
+                    yield f"{found.name}.{name}", _of_text(value, value.fullmatch)
     for kind, pattern, _ in findings.SHAPES:
         yield f"findings.{kind}: {pattern.pattern}", pattern.search
     for pattern in (disguises._ESCAPE, disguises._UNUSUAL, disguises._SPACED, disguises._PACKED):
         yield f"disguises: {pattern.pattern}", pattern.search
+
+
+def _of_text(pattern: re.Pattern[Any], match: Callable[[Any], object]) -> Callable[[str], object]:
+    """The same for a text, where the pattern is of bytes."""
+    return (lambda text: match(text.encode())) if isinstance(pattern.pattern, bytes) else match
 
 
 @pytest.mark.parametrize("piece", PIECES)

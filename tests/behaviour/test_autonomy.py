@@ -317,8 +317,8 @@ def test_rejections_lower(story: Story) -> None:
 
 def test_a_surge_lowers_before_the_call_that_makes_it(story: Story) -> None:
     """
-    Two hundred changes within a window run; the next is decided at the level that is left. The switch back by two persons
-    begins a new count within the same window.
+    Two hundred changes within a window run; the next is decided at the level that is left. The switch back by two
+    persons begins a new count within the same window.
     """
     agent, size = story.agent(2), story.size()
 

@@ -11,9 +11,9 @@ import pytest
 from gateway.auditing import Auditing
 from gateway.people import People
 from gateway.storage import records as storage
+from gateway.storage.books import Books
 from gateway.storage.connections import Urls
 from gateway.storage.desk import Desk
-from gateway.storage.books import Books
 from gateway.storage.records import Records
 from proofs import verify
 from tests.world import acts

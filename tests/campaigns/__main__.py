@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def _carry_out(name: str, number: int, seed: int, commit: str) -> None:
         "seed": seed,
         "commit": commit,
         "seconds": round(time.monotonic() - started, 1),
-        "tallies": [asdict(tally) for tally in tallies],
+        "tallies": [_written(tally) for tally in tallies],
     }
     file = FOLDER / f"{name}-{number}.json"
     half = file.with_suffix(".half")
@@ -140,6 +140,11 @@ def _told(shares: Sequence[Share]) -> tuple[list[Tally], dict[tuple[str, str], f
             name = (tally.guarantee, tally.tried)
             seconds[name] = seconds.get(name, 0) + float(str(kept["seconds"]))
     return sorted(add_up(tallies), key=lambda tally: int(tally.guarantee[1:])), seconds
+
+
+def _written(tally: Tally) -> dict[str, object]:
+    # Not `asdict`, which would count the items of a `Counter`.
+    return {**{each.name: getattr(tally, each.name) for each in fields(tally)}, "figures": dict(tally.figures)}
 
 
 def _tallies(kept: dict[str, object]) -> Iterator[Tally]:
@@ -161,7 +166,7 @@ def _print(tallies: Sequence[Tally], seconds: dict[tuple[str, str], float], seed
 
 
 def _write(tallies: Sequence[Tally], seconds: dict[tuple[str, str], float], seed: int, commit: str) -> None:
-    rows = [{**asdict(tally), "seconds": round(seconds[tally.guarantee, tally.tried], 1)} for tally in tallies]
+    rows = [{**_written(tally), "seconds": round(seconds[tally.guarantee, tally.tried], 1)} for tally in tallies]
     FILE.write_text(
         json.dumps({"seed": seed, "commit": commit, "python": platform.python_version(), "rows": rows}, indent=1)
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from importlib import import_module
 
 import pytest
 
-from tests.campaigns.__main__ import NAMES
+from tests.campaigns.__main__ import NAMES, _tallies, _written
 from tests.campaigns.tallies import Part, Tally, add_up
 
 SEED = 4
@@ -22,6 +24,17 @@ def test_the_short_form_of_a_campaign_holds(name: str) -> None:
 
     assert {tally.tried: tally.failures for tally in tallies if tally.failures} == {}
     assert [tally.tried for tally in tallies if tally.times == 0] == []
+
+
+def test_what_a_part_gave_is_read_back_as_it_was() -> None:
+    """
+    The file of a part holds its tallies whole, whatever kind of mapping the figures are.
+    """
+    tally = Tally(guarantee="P1", tried="kills", times=3, failures=("lost",), figures=Counter(kills=2))
+
+    (read,) = _tallies({"tallies": json.loads(json.dumps([_written(tally)]))})
+
+    assert read == tally
 
 
 def test_parts_are_added_up() -> None:

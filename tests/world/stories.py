@@ -6,6 +6,7 @@ import itertools
 import json
 import secrets
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,8 @@ WAIT_SECONDS = 5.0
 POLL_SECONDS = 0.02
 REFUND = "issue_refund"
 REASON = "damaged_item"
+NAMED_ORDERS = 20
+"""The first ones: tests name them."""
 AGENT_TOOLS = sorted(
     name
     for name, contract in load_catalogue().contracts.items()
@@ -37,13 +40,18 @@ class Story:
 
     world: World
     client: Client
-    _orders: dict[str, Iterator[tuple[str, int]]] = field(default_factory=dict)
+    _orders: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    """What is left of each order that no test was given, smallest first."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def order(self, cents: int = 5_000, tenant: str = "acme") -> str:
         """An order that no other test was given, with at least so much left to give back."""
-        rest = self._orders.setdefault(tenant, iter(self._unused(tenant)))
-        return next(name for name, left in rest if left >= cents)
+        if tenant not in self._orders:
+            self._orders[tenant] = self._unused(tenant)
+        rest = self._orders[tenant]
+        place = bisect_left(rest, (cents, ""))
+        assert place < len(rest), f"the tests of this process were given every order of {cents} cents"
+        return rest.pop(place)[1]
 
     def person(self, role: str, number: int = 1, tenant: str = "acme") -> Person:
         """Somebody of the cast."""
@@ -140,10 +148,9 @@ class Story:
         rows: list[dict[str, Any]] = answer.json()["rows"]
         return rows
 
-    def _unused(self, tenant: str) -> list[tuple[str, int]]:
-        # From the end: other tests name the first ones.
-        rows = self.state("orders", tenant)
-        return [(row["id"], row["paid_cents"] - row["refunded_cents"]) for row in reversed(rows)]
+    def _unused(self, tenant: str) -> list[tuple[int, str]]:
+        rows = self.state("orders", tenant)[NAMED_ORDERS:]
+        return sorted((row["paid_cents"] - row["refunded_cents"], row["id"]) for row in rows)
 
 
 @dataclass(slots=True)

@@ -47,8 +47,10 @@ class Execution:
         """Cause the effect once. `intended_at` is the monotonic time just before the intent was sent to the ledger."""
         call = clearance.attempt.call
         contract = call.tool.contract
-        if self._clock.monotonic() - intended_at > FRESH_SECONDS and await self._is_stopped(call):
-            return Outcome(state=State.NOT_DONE, reason=KILLED)
+        if self._clock.monotonic() - intended_at > FRESH_SECONDS:
+            stopped = await self._stopped(call)
+            if stopped:
+                return Outcome(state=State.NOT_DONE, reason=stopped)
         if self._clock.monotonic() - intended_at > self._lease_grace_ms / 1000:
             # The process was paused: the sweeper of another may hold this intent by now. Nothing was sent.
             return Outcome(state=State.NOT_DONE, reason="lease_over")
@@ -64,16 +66,16 @@ class Execution:
         )
         return await self._connect(contract.connector).execute(dispatch)
 
-    async def _is_stopped(self, call: Call) -> bool:
-        """Whether a switch stands against the call now. While nobody can tell, one does: nothing was sent yet."""
+    async def _stopped(self, call: Call) -> str:
+        """Why the call is not sent now; empty: no switch stands against it. Doubt refuses: nothing was sent yet."""
         switches = kill_switches(call)
         if not switches:
-            return False
+            return ""
         try:
             seen = await self._ledger.look(Look(tenant=call.principal.tenant, kills=switches))
         except LedgerUnavailable:
-            return True
-        return seen.is_stopped
+            return "ledger_unavailable"
+        return KILLED if seen.is_stopped else ""
 
     async def view(self, clearance: Clearance) -> Mapping[str, Any]:
         """What a read tool shows. Raises `Unavailable`."""

@@ -432,7 +432,7 @@ class Slow:
         (0.01, Seen(is_stopped=True), (State.EXECUTED, "", 1, 0)),
         (FRESH_SECONDS + 0.1, Seen(), (State.EXECUTED, "", 1, 1)),
         (FRESH_SECONDS + 0.1, Seen(is_stopped=True), (State.NOT_DONE, "killed", 0, 1)),
-        (FRESH_SECONDS + 0.1, LedgerUnavailable("down", is_known=True), (State.NOT_DONE, "killed", 0, 1)),
+        (FRESH_SECONDS + 0.1, LedgerUnavailable("down", is_known=True), (State.NOT_DONE, "ledger_unavailable", 0, 1)),
         (6.0, Seen(), (State.NOT_DONE, "lease_over", 0, 1)),
     ],
     ids=["at once", "late and free", "late and stopped", "late and nobody knows", "too late"],

@@ -521,7 +521,7 @@ def hurried(story: Story) -> Iterator[Story]:
             "LOCKGATE_SWEEP_SECONDS": "0.1",
         }
     )
-    yield Story(story.world, type(story.client)(gateway.url), story._orders, story._numbers)
+    yield Story(story.world, type(story.client)(gateway.url), story._numbers)
     gateway.stop()
 
 

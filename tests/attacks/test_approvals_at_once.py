@@ -21,7 +21,7 @@ PARALLEL = 100
 def elsewhere(story: Story) -> Iterator[Story]:
     """The same world through a second gateway."""
     gateway = story.world.gateway()
-    yield Story(story.world, type(story.client)(gateway.url), story._orders, story._numbers)
+    yield Story(story.world, type(story.client)(gateway.url), story._numbers)
     gateway.stop()
 
 

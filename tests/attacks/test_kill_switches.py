@@ -194,7 +194,7 @@ def test_who_may_switch_off(story: Story) -> None:
 def elsewhere(story: Story) -> Iterator[list[Story]]:
     """The same world through two more gateways."""
     gateways = [story.world.gateway() for _ in range(2)]
-    yield [Story(story.world, Client(gateway.url), story._orders, story._numbers) for gateway in gateways]
+    yield [Story(story.world, Client(gateway.url), story._numbers) for gateway in gateways]
     for gateway in gateways:
         gateway.stop()
 

@@ -75,7 +75,7 @@ def tool(story: Story) -> Iterator[Registered]:
     """A second gateway of the same world that may reach the sink, and a tool of the other tenant registered in it."""
     with sinks.listening() as sink:
         gateway = story.world.gateway(settings={"LOCKGATE_DEV_LOOPBACK_ORIGINS": json.dumps([sink.origin])})
-        inside = Story(story.world, Client(gateway.url), story._orders, story._numbers)
+        inside = Story(story.world, Client(gateway.url), story._numbers)
         commerce = inside.person("commerce", 1, TENANT).token
         unknown = parcel(inside, commerce, 1, 100)
         uploaded = upload(inside, DECLARATION.replace("ORIGIN", sink.origin))
@@ -171,7 +171,7 @@ def test_a_replay_shows_what_the_reader_may_see_now(tool: Registered) -> None:
     story, sink = tool.story, tool.sink
     declared = (
         DECLARATION.replace("ORIGIN", sink.origin)
-        .replace("send_parcel", "send_letter")
+        .replace("send_parcel", "send_postcard")
         .replace("visible_to:\n", "visible_to:\n  personal: [operator]\n")
         .replace("reason_codes:", "  recipient: {kind: text, label: personal, length_max: 100}\nreason_codes:")
     )
@@ -182,7 +182,7 @@ def test_a_replay_shows_what_the_reader_may_see_now(tool: Registered) -> None:
 
     def ask(token: str) -> Answer:
         arguments = {"parcel_id": "par_9", "weight_grams": 100}
-        return story.client.call(token, "send_letter", arguments, reason="goodwill", key="letter-nine")
+        return story.client.call(token, "send_postcard", arguments, reason="goodwill", key="letter-nine")
 
     first = ask(person.token)
     reduced = story.token(person.id, ["commerce"], TENANT)

@@ -16,7 +16,7 @@ from tests.world.stories import Story
 def elsewhere(story: Story) -> Iterator[Story]:
     """The same world through a second gateway."""
     gateway = story.world.gateway()
-    yield Story(story.world, Client(gateway.url), story._orders, story._numbers)
+    yield Story(story.world, Client(gateway.url), story._numbers)
     gateway.stop()
 
 

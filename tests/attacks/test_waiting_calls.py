@@ -14,7 +14,7 @@ from tests.world.stories import Story
 def crowded(story: Story) -> Iterator[Story]:
     """A second gateway of the same world, under which three parked calls of a principal wait at most."""
     gateway = story.world.gateway(settings={"LOCKGATE_PARKED_PER_PRINCIPAL_MAX": "3"})
-    yield Story(story.world, type(story.client)(gateway.url), story._orders, story._numbers)
+    yield Story(story.world, type(story.client)(gateway.url), story._numbers)
     gateway.stop()
 
 

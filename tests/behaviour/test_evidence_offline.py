@@ -199,7 +199,7 @@ def registered(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A tool that the second tenant registered at run time, and the digest of its contract."""
     with sinks.listening() as sink:
         gateway = story.world.gateway(settings={"LOCKGATE_DEV_LOOPBACK_ORIGINS": json.dumps([sink.origin])})
-        inside = Story(story.world, Client(gateway.url), story._orders, story._numbers)
+        inside = Story(story.world, Client(gateway.url), story._numbers)
         security = inside.person("security", 1, TENANT)
         text = DECLARATION.replace("ORIGIN", sink.origin).replace("send_parcel", "send_voucher")
         uploaded = inside.client.request("POST", "/v1/tools", security.token, body=text.encode())

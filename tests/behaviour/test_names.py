@@ -148,7 +148,7 @@ def watching(story: Story) -> Iterator[Story]:
     """A second gateway of the same world with the detector on."""
     lists.installed()
     gateway = story.world.gateway(settings={"LOCKGATE_NAME_DETECTOR": "on"})
-    yield Story(story.world, Client(gateway.url), story._orders, story._numbers)
+    yield Story(story.world, Client(gateway.url), story._numbers)
     gateway.stop()
 
 

@@ -79,7 +79,7 @@ def upgraded(story: Story, tmp_path: Path) -> Iterator[Upgraded]:
     """It, before it has proved anything."""
     file = tmp_path / "may-prove"
     gateway = story.world.gateway(program=("tests.world.later_release", str(file)))
-    yield Upgraded(Story(story.world, Client(gateway.url), story._orders, story._numbers), file)
+    yield Upgraded(Story(story.world, Client(gateway.url), story._numbers), file)
     file.touch()  # Also after a test that failed: it does not end while it waits for the file.
     gateway.stop()
 

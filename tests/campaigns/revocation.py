@@ -70,7 +70,7 @@ class _Stage:
         self.chance = self.part.chance()
         first, second = self.here.gateway(), self.here.world.gateway()
         self.one = Story(self.here.world, Client(first.url))
-        self.other = Story(self.here.world, Client(second.url), self.one._orders, self.one._numbers)
+        self.other = Story(self.here.world, Client(second.url), self.one._numbers)
         rows = self.one.state("orders", TENANT)
         self._orders = [row["id"] for row in rows if row["paid_cents"] - row["refunded_cents"] > 5_000]
 

@@ -6,7 +6,6 @@ import itertools
 import json
 import secrets
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from deploy.demo.cast import Agent, Person
 from deploy.demo.client import Answer, Client
 from deploy.demo.world import Gateway, World
+from gateway.storage.connections import connect
 from proofs.keys import PrivateKey
 from tool_registry.contracts import Effect, Family
 from tool_registry.registry import load_catalogue
@@ -25,8 +25,6 @@ WAIT_SECONDS = 5.0
 POLL_SECONDS = 0.02
 REFUND = "issue_refund"
 REASON = "damaged_item"
-NAMED_ORDERS = 20
-"""The first ones: tests name them."""
 AGENT_TOOLS = sorted(
     name
     for name, contract in load_catalogue().contracts.items()
@@ -40,18 +38,19 @@ class Story:
 
     world: World
     client: Client
-    _orders: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
-    """What is left of each order that no test was given, smallest first."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def order(self, cents: int = 5_000, tenant: str = "acme") -> str:
-        """An order that no other test was given, with at least so much left to give back."""
-        if tenant not in self._orders:
-            self._orders[tenant] = self._unused(tenant)
-        rest = self._orders[tenant]
-        place = bisect_left(rest, (cents, ""))
-        assert place < len(rest), f"the tests of this process were given every order of {cents} cents"
-        return rest.pop(place)[1]
+        """A new order of somebody, with at least twice so much left to give back."""
+        name, paid = f"ord_{secrets.token_hex(6)}", 2 * max(cents, 50_000)
+        with connect(self.world.cluster.url("backoffice", "backoffice")) as connection:
+            connection.execute(
+                """insert into business.orders (tenant, id, user_id, status, paid_cents, placed_at, ship_to)
+                select tenant, %s, user_id, 'delivered', %s, placed_at, ship_to from business.orders
+                where tenant = %s limit 1""",
+                (name, paid, tenant),
+            )
+        return name
 
     def person(self, role: str, number: int = 1, tenant: str = "acme") -> Person:
         """Somebody of the cast."""
@@ -147,10 +146,6 @@ class Story:
         )
         rows: list[dict[str, Any]] = answer.json()["rows"]
         return rows
-
-    def _unused(self, tenant: str) -> list[tuple[int, str]]:
-        rows = self.state("orders", tenant)[NAMED_ORDERS:]
-        return sorted((row["paid_cents"] - row["refunded_cents"], row["id"]) for row in rows)
 
 
 @dataclass(slots=True)

@@ -45,9 +45,13 @@ class Story:
         name, paid = f"ord_{secrets.token_hex(6)}", 2 * max(cents, 50_000)
         with connect(self.world.cluster.url("backoffice", "backoffice")) as connection:
             connection.execute(
-                """insert into business.orders (tenant, id, user_id, status, paid_cents, placed_at, ship_to)
+                """with made as (
+                insert into business.orders (tenant, id, user_id, status, paid_cents, placed_at, ship_to)
                 select tenant, %s, user_id, 'delivered', %s, placed_at, ship_to from business.orders
-                where tenant = %s limit 1""",
+                where tenant = %s limit 1 returning tenant, id, paid_cents)
+                insert into business.order_lines (tenant, order_id, line, product_id, quantity, price_cents)
+                select made.tenant, made.id, 1, l.product_id, 1, made.paid_cents from made
+                join business.order_lines l on l.tenant = made.tenant limit 1""",
                 (name, paid, tenant),
             )
         return name

@@ -16,7 +16,7 @@ demo: set-up-run ## the whole story on a database of its own; ends by itself
 dev: set-up-run ## a seeded gateway that keeps running on loopback; writes build/dev.json
 	@$(PYTHON) -m deploy.demo.dev
 
-test: set-up-dev ## all tests, against a real database (at most ten minutes)
+test: set-up-dev ## all tests, against a real database, and a short form of every campaign
 	@$(PYTEST)
 
 check: format lint types imports test ## what must pass before every push: format, lint, types, imports, tests

@@ -17,7 +17,7 @@ from deploy.demo.client import Answer, Client
 from tests.campaigns.tallies import Part, Tally
 from tests.world.crowd import Ask, rush
 from tests.world.fleet import Fleet, fleet
-from tests.world.ground import ground, insist
+from tests.world.ground import RATE_EXCEEDED, ground, insist
 from tests.world.writers import Ids
 
 PARTS = 5
@@ -97,8 +97,8 @@ def _at_once(part: Part, keys: Keys, count: int) -> Found:
         final = keys.final(ask)
         statuses.update(f"answers_of_{answer.status}" for answer in told)
         results = [answer.document["result"] for answer in told if answer.status == 200]
-        wrong += [f"{ask.key}: {each}" for each in _unexpected(told, {200, 409})]
-        if not results or results != [final.document.get("result")] * len(results):
+        wrong += [f"{ask.key}: {each}" for each in _unexpected(told, {200, 409, RATE_EXCEEDED})]
+        if results != [final.document.get("result")] * len(results):
             wrong.append(f"{ask.key}: {len(results)} answers of 200, not all of them {final.call}")
         if (effects := keys.new_effects()) != {final.call: 1}:
             wrong.append(f"{ask.key}: effects {dict(effects)}")
@@ -120,10 +120,10 @@ def _doubts(part: Part, keys: Keys) -> Found:
         finals = [keys.final(ask) for ask in asks]
         effects = keys.new_effects()
         # A twin that comes after the sweeper has found out is given the answer.
-        wrong += [f"{mode}: {each}" for each in _unexpected(told, {504, 409, 200})]
+        wrong += [f"{mode}: {each}" for each in _unexpected(told, {504, 409, 200, RATE_EXCEEDED})]
         for place, (ask, final) in enumerate(zip(asks, finals, strict=True)):
             mine = told[place * TWINS : (place + 1) * TWINS]
-            if 504 not in {answer.status for answer in mine}:
+            if not {504, RATE_EXCEEDED} & {answer.status for answer in mine}:
                 wrong.append(f"{mode} {ask.key}: nobody was told that the outcome is unknown")
             if {answer.call for answer in mine if answer.status == 200} - {final.call}:
                 wrong.append(f"{mode} {ask.key}: answered as another call")
@@ -138,7 +138,7 @@ def _delivered(keys: Keys, count: int) -> Found:
     """Ten deliveries of each message, one after the other and side by side with those of other messages."""
     asks = [keys.ask() for _ in range(count)]
     rounds = [keys.send(keys.chance.sample(asks, len(asks))) for _ in range(DELIVERED)]
-    wrong = [each for told in rounds for each in _unexpected(told, {200})]
+    wrong = [each for told in rounds for each in _unexpected(told, {200, RATE_EXCEEDED})]
     calls = {keys.final(ask).call for ask in asks}
     if (effects := keys.new_effects()) != dict.fromkeys(calls, 1):
         wrong.append(f"{count} messages, {sum(effects.values())} effects of {len(effects)} calls")

@@ -21,6 +21,7 @@ LEASE_GRACE_MS = 800
 """Shorter than in production: an open intent is swept this long after its tool's deadline."""
 SETTINGS = {"LOCKGATE_LEASE_GRACE_MS": str(LEASE_GRACE_MS), "LOCKGATE_SWEEP_SECONDS": "0.2"}
 RECOVERY_SECONDS_MAX = 20
+RATE_EXCEEDED = 429
 FAULTY = ("*", "issue_refund", "revoke_push_tokens", "facts/order")
 """What tests make misbehave."""
 
@@ -103,7 +104,10 @@ def insist(client: Client, again: Callable[[Client], Answer]) -> Answer:
     """The answer to the same call presented until its state is final, or the last one when that takes too long."""
     until = time.monotonic() + RECOVERY_SECONDS_MAX
     answer = again(client)
-    while answer.status in (409, 503, 504) and time.monotonic() < until:
+    while answer.status in (409, 429, 503, 504) and time.monotonic() < until:
+        if answer.status == RATE_EXCEEDED:
+            time.sleep(float(answer.headers["Retry-After"]))  # Known to the second, and no part of any recovery.
+            until = time.monotonic() + RECOVERY_SECONDS_MAX
         time.sleep(0.1)
         answer = again(client)
     return answer

@@ -239,6 +239,17 @@ def any_row(cursor: Cursor, table: str) -> str:
     return f"insert into lockgate.{table} ({', '.join(values)}) values ({', '.join(values.values())})"
 
 
+@contextmanager
+def attacked(cluster: Cluster, name: str) -> Iterator[str]:
+    """A database with a row in every table, for attacks that change nothing when they fail as they must."""
+    cluster.create_database(name, template="migrated")
+    with connections.connect(cluster.urls(name).app) as app, connections.transaction(app, ["acme"]) as cursor:
+        for table in (*startup.EVIDENCE, *startup.MOVING):
+            cursor.execute(any_row(cursor, table).encode())
+    yield name
+    cluster.drop_database(name)
+
+
 def found(database: Urls) -> set[str]:
     return {finding.name for finding in startup.check(database.app, database.auditor)}
 
@@ -526,14 +537,9 @@ def test_failed_connection_never_shows_the_password(url: str) -> None:
 
 @pytest.fixture(scope="module")
 def shared_database(cluster: Cluster) -> Iterator[str]:
-    """One database with one entry for attacks that change nothing when they fail as they must."""
-    name = "attacked"
-    cluster.create_database(name, template="migrated")
-    with connections.connect(cluster.urls(name).app) as app, connections.transaction(app, ["acme"]) as cursor:
-        for table in (*startup.EVIDENCE, *startup.MOVING):
-            cursor.execute(any_row(cursor, table).encode())
-    yield name
-    cluster.drop_database(name)
+    """One for all attacks."""
+    with attacked(cluster, "attacked") as name:
+        yield name
 
 
 @pytest.fixture(scope="module")

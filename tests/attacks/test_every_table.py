@@ -15,7 +15,7 @@ from gateway.storage import connections, startup
 from gateway.storage.cluster import SUPERUSER, Cluster
 from gateway.storage.connections import Connection
 from gateway.storage.migrations import MIGRATION_LOCK
-from tests.attacks.test_database_roles import any_row
+from tests.attacks.test_database_roles import attacked
 
 AGAINST_A_TABLE = (
     "delete from {t}",
@@ -168,16 +168,11 @@ REFUSED = (
 )
 
 
-@pytest.fixture(scope="module")
-def attacked(cluster: Cluster) -> Iterator[str]:
+@pytest.fixture(scope="module", name="attacked")
+def a_database_to_attack(cluster: Cluster) -> Iterator[str]:
     """A database with a row in every table."""
-    name = "attacked_whole"
-    cluster.create_database(name, template="migrated")
-    with connections.connect(cluster.urls(name).app) as app, connections.transaction(app, ["acme"]) as cursor:
-        for table in (*startup.EVIDENCE, *startup.MOVING):
-            cursor.execute(any_row(cursor, table).encode())
-    yield name
-    cluster.drop_database(name)
+    with attacked(cluster, "attacked_whole") as name:
+        yield name
 
 
 @pytest.fixture(scope="module")

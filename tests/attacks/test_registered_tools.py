@@ -9,33 +9,13 @@ from dataclasses import dataclass
 import pytest
 
 from deploy.demo.client import Answer, Client
+from tests.world import foreign
 from tests.world import sink as sinks
 from tests.world.sink import Sink
 from tests.world.stories import Story
 
 TENANT = "globex"
-DECLARATION = """\
-name: send_parcel
-version: 1
-title: Send a parcel to a customer.
-family: business
-effect: irreversible
-resource_type: Parcel
-resource_argument: parcel_id
-arguments:
-  parcel_id: {kind: identifier, prefix: par}
-  weight_grams: {kind: integer, minimum: 1, maximum: 30000}
-result:
-  parcel_id: {kind: identifier, prefix: par}
-reason_codes: [goodwill]
-risk: if context.arguments.weight_grams > 5000 then 2 else 1
-approver: commerce
-visible_to:
-  internal: [agents, operator, commerce, auditor]
-is_idempotent: true
-is_fenced: true
-connector: {kind: http, origin: "ORIGIN", path: /parcels}
-"""
+DECLARATION = foreign.TOOL.replace("NAME", "send_parcel")
 
 
 @dataclass(frozen=True, slots=True)

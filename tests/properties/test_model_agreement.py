@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from dataclasses import replace as with_fields
 from itertools import count
@@ -13,9 +11,8 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, precondition, rule
 from msgspec.structs import asdict, replace
 
 from gateway.ledger import (
@@ -33,14 +30,13 @@ from gateway.ledger import (
     State,
 )
 from gateway.storage import sweeping
-from gateway.storage.books import Books
 from gateway.storage.connections import Urls, connect, transaction
+from tests.simulation.agreement import Both, compare
 from tests.simulation.clockwork import START_MS
 from tests.simulation.model import Model
 from tests.world import acts
 
 EXAMPLES = 60
-STEPS = 40
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 TENANTS = st.sampled_from(["x", "y"])
@@ -53,12 +49,8 @@ LEASES = st.sampled_from([-1000, 600_000])
 _examples = count()
 
 
-class Both(RuleBasedStateMachine):
+class Machine(Both):
     """The same acts on both, in tenants of this example's own."""
-
-    url: str
-    books: Books
-    loop: asyncio.AbstractEventLoop
 
     def __init__(self) -> None:
         super().__init__()
@@ -318,39 +310,12 @@ def _plain(answer: Any) -> Any:
     return type(answer).__name__, {name: _plain(value) for name, value in members.items()}
 
 
-@contextmanager
-def _opened(url: str) -> Iterator[tuple[asyncio.AbstractEventLoop, Books]]:
-    with asyncio.Runner() as runner:
-        loop, stack = runner.get_loop(), AsyncExitStack()
-        try:
-            yield loop, loop.run_until_complete(stack.enter_async_context(acts.books(url)))
-        finally:
-            loop.run_until_complete(stack.aclose())
-
-
-def _compare(url: str) -> None:
-    with _opened(url) as (loop, books):
-        machine = type("Agreement", (Both,), {"url": url, "loop": loop, "books": books})
-        run_state_machine_as_test(
-            machine,
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                derandomize=True,
-                database=None,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-
-
 def test_model_and_database_agree(database: Urls) -> None:
     """
     E02, E03, E06, E07, E09, E13, F12, F20, I01, I04, I06: claims, fences, reservations, approvals, switches and
     states mean the same in the model that simulations run on and in the statements that PostgreSQL runs.
     """
-    _compare(database.app)
+    compare(Machine, database.app, examples=EXAMPLES)
 
 
 @pytest.mark.parametrize(
@@ -370,4 +335,4 @@ def test_a_mistake_of_the_model_is_found(
     monkeypatch.setattr(Model, what, mistaken)
 
     with pytest.raises(AssertionError):
-        _compare(database.app)
+        compare(Machine, database.app, examples=EXAMPLES)

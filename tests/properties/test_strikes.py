@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from itertools import count
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import rule
 from msgspec.structs import replace
 
 from gateway.ledger import Act, Append, Approve, Draft, Intended, Look, Lower, Lowered, Moved, Placed, Strike
 from gateway.storage import lowering
 from gateway.storage.batch import Batch
-from gateway.storage.books import Books
 from gateway.storage.connections import Urls, connect, transaction
 from gateway.storage.snapshot import Snapshot
 from policies.levels import EVERY, Change, Standing
+from tests.simulation.agreement import Both, compare
 from tests.simulation.clockwork import START_MS
 from tests.simulation.model import Model
 from tests.world import acts
 
 EXAMPLES = 40
-STEPS = 40
 AGENTS = st.sampled_from(["triage-7", "other"])
 ACTIONS = st.sampled_from(["issue_refund", "ban_user"])
 PLACES = st.sampled_from(["issue_refund", "issue_refund", "ban_user", EVERY])
@@ -44,12 +41,8 @@ def strike(tenant: str, agent: str, action: str, name: str, times: int, to: int)
     return Strike(agent=agent, action=action, rule=name, to=to, times=times, window_ms=3_600_000, entry=entry)
 
 
-class Both(RuleBasedStateMachine):
+class Machine(Both):
     """The same events on both, in tenants of this example's own."""
-
-    url: str
-    books: Books
-    loop: asyncio.AbstractEventLoop
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,34 +119,12 @@ class Both(RuleBasedStateMachine):
             assert found.seq == expected.seq
 
 
-def _compare(url: str) -> None:
-    with asyncio.Runner() as runner:
-        loop, stack = runner.get_loop(), AsyncExitStack()
-        try:
-            books = loop.run_until_complete(stack.enter_async_context(acts.books(url)))
-            machine = type("Agreement", (Both,), {"url": url, "loop": loop, "books": books})
-            run_state_machine_as_test(
-                machine,
-                settings=settings(
-                    max_examples=EXAMPLES,
-                    stateful_step_count=STEPS,
-                    deadline=None,
-                    derandomize=True,
-                    database=None,
-                    phases=[Phase.generate],
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
-        finally:
-            loop.run_until_complete(stack.aclose())
-
-
 def test_strikes_lower_in_the_database_as_in_the_model(database: Urls) -> None:
     """
     C12: denials, surges, levels that persons set, looks and intents in any order: level, place and counted entries of
     every lowering are those of a model in plain Python, and no intent goes through on another level.
     """
-    _compare(database.app)
+    compare(Machine, database.app, examples=EXAMPLES)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +144,7 @@ def test_a_mistake_of_the_model_is_found(
     monkeypatch.setattr(Model, what, mistaken)
 
     with pytest.raises(AssertionError):
-        _compare(database.app)
+        compare(Machine, database.app, examples=EXAMPLES)
 
 
 @pytest.mark.parametrize(("ages_ms", "lowers"), [((0, 1, 999), True), ((0, 1, 1000), False), ((0, 999, 999), True)])

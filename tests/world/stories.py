@@ -40,9 +40,9 @@ class Story:
     client: Client
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def order(self, cents: int = 5_000, tenant: str = "acme") -> str:
-        """A new order of somebody, with at least twice so much left to give back."""
-        name, paid = f"ord_{secrets.token_hex(6)}", 2 * max(cents, 50_000)
+    def order(self, cents: int = 5_000, tenant: str = "acme", *, paid: int = 0) -> str:
+        """A new order of somebody, with at least twice so much left to give back, or exactly what was `paid`."""
+        name, paid = f"ord_{secrets.token_hex(6)}", paid or 2 * max(cents, 50_000)
         with connect(self.world.cluster.url("backoffice", "backoffice")) as connection:
             connection.execute(
                 """with made as (

@@ -1,4 +1,4 @@
-"""A tool that is nobody's demo: it keeps its own list of effects, misbehaves as told, and can be asked nothing."""
+"""A tool that is nobody's demo: it keeps its own list of effects, misbehaves as told, and may be asked afterwards what it did."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class Tool:
     origin: str = ""
     effects: Counter[str] = field(default_factory=Counter)
     """Each effect id, and how often it took place. This tool knows no idempotency."""
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each effect gave."""
     fences: dict[str, int] = field(default_factory=dict)
     """The highest fence that each effect id was ever named with, by a status query too."""
     read: Counter[str] = field(default_factory=Counter)
@@ -45,15 +47,17 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.tool.fences[effect] = fence
         self.tool.effects[effect] += 1
+        self.tool.results[effect] = {"note_id": body["arguments"]["note_id"]}
         while self.tool.is_silent:
             time.sleep(0.05)
-        self._answer({"note_id": body["arguments"]["note_id"]})
+        self._answer(self.tool.results[effect])
 
     def do_GET(self) -> None:
         """The status query: remembers the fence, as a fenced tool must."""
         effect = self.path.rsplit("/", 1)[1]
         self.tool.fences[effect] = max(self.tool.fences.get(effect, 0), int(self.headers["Lockgate-Fence"]))
-        self._answer({"state": "not_applied"} if not self.tool.effects[effect] else {"state": "unsure"})
+        result = self.tool.results.get(effect)
+        self._answer({"state": "applied", "result": result} if result else {"state": "not_applied"})
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing to the terminal."""

@@ -3,7 +3,7 @@
 Two kinds are taken off. *Written otherwise*: full-width digits, letters of other scripts, invisible characters,
 percent signs, entities of HTML and escapes of JSON become one plain text that remembers where each character came from.
 *Packed*: a run of hexadecimal or base64, also compressed, is opened, and s p a c e d letters are joined. What comes out
-is bounded by what went in, so that both are linear. What is reversed, enciphered or told in several places is not seen.
+is bounded by what went in, so that both are linear. What is enciphered or told in several places is not seen.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finding: a place in free text that holds what should not be kept: a secret, or something that leads to a person.
 
-Shapes first, by an engine that takes linear time whatever it meets; then, for numbers, a look at the digits that
-decides which part of the shape is meant. A finding is a guess, and errs to the side of hiding.
+Shapes first, in either direction, by an engine that takes linear time whatever it meets; then, for numbers, a look at
+the digits that decides which part of the shape is meant. A finding is a guess, and errs to the side of hiding.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ SHAPES: tuple[Shape, ...] = (
 
 def find(text: str, *, nested: int = 0) -> list[Finding]:
     """Everything found in the text, in order and apart from each other: as it stands, and as it reads undisguised."""
-    found = [*_swept(text)]
+    found = [*_swept(text), *_backwards(text)]
     plain = disguises.plain(text)
     if plain is not None:
         found += (
@@ -189,6 +189,13 @@ def _unpacked(text: str, nested: int) -> Iterator[Finding]:
         inner = find(content, nested=nested + 1)
         if inner:
             yield Finding(start, end, inner[0].kind, inner[0].said)
+
+
+def _backwards(text: str) -> Iterator[Finding]:
+    """What somebody wrote from right to left. No telephone number is bare digits then: dates end in 0 too."""
+    for each in _swept(text[::-1]):
+        if each.kind != "phone" or not each.said.isdigit():
+            yield replace(each, start=len(text) - each.end, end=len(text) - each.start)
 
 
 def _swept(text: str) -> Iterator[Finding]:

@@ -136,9 +136,7 @@ class _Office:
                 "readable_by_patterns": sum(
                     way == FREE and is_readable(canary, spelling) for way, canary, spelling, _ in self._sent
                 ),
-                "words_and_reversed_that_were_left": len(
-                    {each.rpartition(": in ")[0] for each in left if each.startswith(_KNOWN)}
-                ),
+                "words_that_were_left": len({each.rpartition(": in ")[0] for each in left if each.startswith(_KNOWN)}),
             },
         )
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway import disguises, findings
 from gateway.redaction import Redactor
 from tests.outside.redactor import FORMS, is_hidden
+from tool_registry.contracts import TOKEN_PATTERN
 
 VALUES = {
     "secret": "sk_live_51HxCanaryCanary99",
@@ -37,7 +38,7 @@ PIECES = [
     "\\u0040",
     "DE89 3704 0044 0532 0130 0\u212a",
 ]
-SEEN = [name for name in FORMS if name not in {"reversed", "in two halves"}]
+SEEN = [name for name in FORMS if name != "in two halves"]
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n7bq8\n-----END RSA PRIVATE KEY-----"
 
 
@@ -48,6 +49,16 @@ def test_what_is_disguised_is_found(kind: str, form: str) -> None:
     H02: each kind of value in each form that is seen through, every character of it.
     """
     assert is_hidden(VALUES[kind], FORMS[form](VALUES[kind]))
+
+
+@given(
+    token=st.from_regex(TOKEN_PATTERN, fullmatch=True), kind=st.sampled_from([kind for kind, _, _ in findings.SHAPES])
+)
+def test_a_mark_reads_as_nothing_in_either_direction(token: str, kind: str) -> None:
+    """
+    H04: what stands in place of a finding is found no second time, from left to right or from right to left.
+    """
+    assert findings.find(f"[{kind} {token}] and [{kind} {token}]") == []
 
 
 @pytest.mark.parametrize("kind", VALUES)

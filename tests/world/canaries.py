@@ -28,13 +28,12 @@ class Canary:
     """Whether patterns can know it in free text; words need a label, or the optional detector."""
 
 
-_UNREAD = frozenset({"reversed"})
 _DESTROYED = frozenset({("bearer token", "upper case")})
 
 
 def is_readable(canary: Canary, spelling: str) -> bool:
-    """Whether a pattern can know it in free text: not a word, not backwards, and still what it was."""
-    return canary.has_shape and spelling not in _UNREAD and (canary.kind, spelling) not in _DESTROYED
+    """Whether a pattern can know it in free text: not a word, and still what it was."""
+    return canary.has_shape and (canary.kind, spelling) not in _DESTROYED
 
 
 def hatch(kind: str, chance: Random) -> Canary:

@@ -1,4 +1,4 @@
-"""A tool that is nobody's demo: it keeps its own list of effects, misbehaves as told, and may be asked afterwards what it did."""
+"""A tool that is nobody's demo: it keeps its own list of effects, misbehaves as told, and can say what it did."""
 
 from __future__ import annotations
 

@@ -84,6 +84,7 @@ def main() -> int:
         for number in range(import_module(f"tests.campaigns.{name}").PARTS)
     ]
     missing = [share for share in shares if options.again or share.done() is None]
+    missing.sort(key=lambda share: share.number)  # Campaigns that wait run beside campaigns that compute.
     broken = _carry_out_all(missing, options.side_by_side)
     tallies, seconds = _told(shares)
     _print(tallies, seconds, options.seed)
@@ -97,7 +98,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", choices=[[], *NAMES], metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--again", action="store_true", help="forget the parts that are done")
-    parser.add_argument("--side-by-side", type=int, default=2, help="parts at once (2)")
+    parser.add_argument("--side-by-side", type=int, default=3, help="parts at once (3)")
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--commit", default="", help=argparse.SUPPRESS)
     return parser.parse_args()

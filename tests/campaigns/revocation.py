@@ -80,7 +80,7 @@ class _Stage:
         """So many things taken away, a few at once."""
         kinds = {"switch": self._switch, "level": self._level, "role": self._role, "key": self._key}
         # By what they cost: a key is registered and revoked by two persons each time.
-        names = self.chance.choices(list(kinds), weights=(9, 5, 9, 2), k=max(times - len(kinds), 0)) + list(kinds)
+        names = self.chance.choices(list(kinds), weights=(12, 4, 8, 1), k=max(times - len(kinds), 0)) + list(kinds)
         worst, failures = dict.fromkeys(kinds, 0.0), []
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             for name, lag in zip(names, pool.map(lambda name: kinds[name](), names), strict=True):

@@ -25,6 +25,9 @@ from gateway.settings import Settings
 # lives as long as the process, nor after every few hundred values: it took a tenth of a call's time.
 YOUNG_MAX = 20_000
 STOP_SECONDS = 20  # What is in flight is answered; deadlines are shorter than this.
+KEPT_SECONDS = 60
+"""Above what the lobby grants: it ends connections. A common client keeps one for 5 s; if both gave up at the same
+moment, it would send a call on what is being closed, and not know whether it was read."""
 DESCRIPTORS_KEPT = 1024
 """For tools, the database, workers and files: connections leave so many descriptors to them."""
 
@@ -48,6 +51,7 @@ async def serve(settings: Settings) -> None:
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,  # No header says who asks, from where, or in whose name.
+                timeout_keep_alive=KEPT_SECONDS,
                 timeout_graceful_shutdown=STOP_SECONDS,
             )
         )

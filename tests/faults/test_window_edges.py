@@ -97,7 +97,6 @@ def test_a_call_under_way_at_the_edge_counts_in_the_window_that_let_it_in(
         if dies:
             gateway.kill()
         asking.join()
-        field.settled(TENANT)
         survivor = Client(field.gateway().url if dies else gateway.url)
         answer = insist(survivor, lambda client: friction(field, client, first))
         after = windows(field)

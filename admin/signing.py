@@ -16,7 +16,7 @@ from proofs.errors import EvidenceError
 from proofs.keys import PrivateKey
 
 NONCE_BYTES = 16
-_GIVEN = ("call", "tool", "bundle", "requester", "not_after")  # Fixed by the gateway's answer (design §7).
+_GIVEN = ("call", "tool", "bundle", "requester", "not_after")  # Fixed by the gateway's answer.
 
 
 def complete(given: Mapping[str, Any], *, approver: str, key: PrivateKey, verdict: Verdict, reason: str) -> Statement:

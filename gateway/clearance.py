@@ -114,7 +114,7 @@ async def clear(attempt: Attempt, gathered: Gathered, ruling: Ruling, *, rule: R
 
 
 def _reason(ruling: Ruling) -> str:
-    """policy_error > invariant_violated > policy_denied > not_permitted (design §4, stage 8)."""
+    """policy_error > invariant_violated > policy_denied > not_permitted."""
     decision = ruling.decision
     if decision.verdict is not Verdict.ERROR and not all(check.holds for check in ruling.checks):
         return "invariant_violated"

@@ -43,7 +43,10 @@ class Settings(BaseSettings):
     """Application role's conninfo. Without it the gateway runs its own cluster under `data`."""
 
     auditor_url: SecretStr | None = None
+    """Reading role's conninfo, needed beside the one above: the start-up check looks at what the two roles may do."""
+
     migrator_url: SecretStr | None = None
+    """Owner's conninfo, for migrations alone. Without it somebody else migrates, and an older schema is refused."""
 
     standby: Literal["none", "synchronous"] = "none"
     """`synchronous`: a server of the operator's must make each commit wait for a standby, or the start is refused."""
@@ -124,9 +127,6 @@ class Settings(BaseSettings):
 
     sweep_seconds: float = 0.5
     """How often the sweeper looks for open intents, doubtful outcomes and expired parked calls."""
-
-    prove_seconds_max: int = 120
-    """Safety net around a proof; `rlimit` decides long before."""
 
     measure_strength: bool = True
     """Whether the mutation score of each bundle in force is measured, in a process that stands back."""

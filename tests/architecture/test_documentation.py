@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.architecture.tree import ROOT, name, parsed, python_files, tracked
 
@@ -73,23 +75,37 @@ def test_no_documented_reason_has_gone() -> None:
     assert {reason for reason in documented() if f'"{reason}"' not in sources and reason not in composed} == set()
 
 
-def test_every_setting_is_documented() -> None:
-    """
-    docs/settings.md has a row for every field of Settings, and for nothing else.
-    """
+def fields_of_settings() -> set[str]:
+    """Every field of Settings."""
     (settings,) = (
         node
         for node in parsed(ROOT / "gateway" / "settings.py").body
         if isinstance(node, ast.ClassDef) and node.name == "Settings"
     )
-    fields = {
-        "LOCKGATE_" + node.target.id.upper()
+    return {
+        node.target.id
         for node in settings.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
 
+
+def test_every_setting_is_documented() -> None:
+    """
+    docs/settings.md has a row for every field of Settings, and for nothing else.
+    """
+    fields = {"LOCKGATE_" + field.upper() for field in fields_of_settings()}
+
     rows = set(re.findall(r"^\| `(LOCKGATE_[A-Z_]+)` \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
     assert rows == fields
+
+
+def test_every_setting_does_something() -> None:
+    """
+    Each field of Settings is read somewhere in the gateway: one that nobody reads promises what nobody does.
+    """
+    read = set(literals(r"\.([a-z][a-z0-9_]*)", but="settings.py"))
+
+    assert {field for field in fields_of_settings() if field not in read} == set()
 
 
 def test_every_relative_link_leads_somewhere() -> None:
@@ -130,9 +146,9 @@ def test_every_tool_is_in_the_catalogue_page() -> None:
     assert {tool for tool in declared if f"`{tool}`" not in page} == set()
 
 
-def literals(pattern: str) -> set[str]:
-    """Text in the gateway's sources that matches, by its first group."""
-    sources = "\n".join(path.read_text(encoding="utf-8") for path in python_files("gateway"))
+def literals(pattern: str, *, but: str = "") -> set[str]:
+    """Text in the gateway's sources, all files `but` one, that matches, by its first group."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in python_files("gateway") if path.name != but)
     return set(re.findall(pattern, sources))
 
 
@@ -163,3 +179,39 @@ def test_every_route_is_documented() -> None:
 
     routes = literals(r'"(/v1/[a-z_/{}]+|/healthz|/readyz|/metrics)"')
     assert {route for route in routes if route not in page} == set()
+
+
+def autonomy_rules() -> dict[str, dict[str, Any]]:
+    """The rules of the base bundle that lower an agent, by id."""
+    document = json.loads((ROOT / "policies" / "base" / "autonomy.json").read_text(encoding="utf-8"))
+    return {rule["id"]: rule for rule in document["rules"]}
+
+
+def test_the_policies_page_gives_the_numbers_of_the_autonomy_rules() -> None:
+    """
+    docs/policies.md says of each rule of the base bundle how often is too often.
+    """
+    page = " ".join((ROOT / "docs" / "policies.md").read_text(encoding="utf-8").split())
+    said = {
+        "denied-again-and-again": "after {} refusals by rules within ten minutes",
+        "outcomes-unknown": "{} unknown outcomes",
+        "refused-by-the-tool": "{} refusals by the tool",
+        "rejected-by-people": "{} rejections by people within a day",
+        "effects-contradicted": "after {} contradicted effects within an hour",
+        "denied-everywhere": "after {} refusals whatever was asked for",
+    }
+
+    counting = {name: rule["times"] for name, rule in autonomy_rules().items() if "times" in rule}
+    assert counting.keys() == said.keys()
+    assert [said[name] for name, times in counting.items() if f" {said[name].format(times)}" not in page] == []
+
+
+def test_the_autonomy_page_shows_a_rule_as_it_is() -> None:
+    """
+    The rule that docs/autonomy.md prints is the base bundle's, member for member.
+    """
+    page = (ROOT / "docs" / "autonomy.md").read_text(encoding="utf-8")
+    shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+
+    (rule,) = (each for each in shown if "id" in each)
+    assert rule == autonomy_rules()[rule["id"]]

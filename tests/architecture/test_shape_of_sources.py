@@ -98,7 +98,7 @@ def test_every_test_says_the_sentence_that_it_proves() -> None:
     assert silent == []
 
 
-def test_the_root_holds_only_what_the_design_names() -> None:
+def test_the_root_holds_only_named_folders() -> None:
     """
     Six packages, and beside them deploy, docs, tests and requirements.
     """

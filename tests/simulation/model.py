@@ -1,7 +1,7 @@
 """The ledger as a model: what each act means, in plain Python, one act at a time.
 
-Written from the design (states, guards and what counts), not from the statements that PostgreSQL runs, so that the two
-can be compared: `tests/properties/test_model_agreement.py` sends the same acts to both. Simulations run on this one.
+Written from states, guards and what counts, not from the statements that PostgreSQL runs, so that the two can be
+compared: `tests/properties/test_model_agreement.py` sends the same acts to both. Simulations run on this one.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from policies.questions import Question
 
 
 def verdict(cedar: str, errors: int, forbids: int, denies: int, rego_errors: int, *, is_governance: bool) -> str:
-    """What a joined verdict is, written from the design and from nothing else."""
+    """What a joined verdict is, written down without looking at the decider."""
     if is_governance:
         denies = rego_errors = 0
     if cedar not in ("Allow", "Deny"):

@@ -13,7 +13,7 @@ from gateway import app as wiring
 from tool_registry.registry import load_catalogue
 
 PUBLIC = {"/healthz", "/readyz", "/metrics", "/v1/keys", "/v1/audit/checkpoint"}
-"""The explicit public list (design, HTTP surface)."""
+"""What anybody may ask without a token: docs/http.md."""
 
 READING = {"GET", "HEAD", "OPTIONS"}
 

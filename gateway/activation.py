@@ -141,8 +141,7 @@ class Policies:
 
     def newest(self, tenant: str) -> int:
         """The revision that another one must be newer than: that in force, or a later one that this home has seen."""
-        seen = 0 if self._revisions is None else self._revisions.newest(tenant)
-        return max(self.active(tenant).revision, seen)
+        return max(self.active(tenant).revision, self._seen(tenant))
 
     def active(self, tenant: str) -> Active:
         """What decides for a tenant. Raises `Unavailable` (`no_bundle`) before anything is in force."""
@@ -151,14 +150,28 @@ class Policies:
             raise Unavailable("no_bundle", "no policy bundle is in force")
         return active
 
-    def require_in_force(self, active: Active, tool: str) -> None:
-        """Raises `Unavailable` (`policy_expired`) for every call that a dead bundle may not decide."""
+    def require_in_force(self, tenant: str, active: Active, tool: str) -> None:
+        """Raises `Unavailable` (`policy_expired`) for every call of the tenant that a dead bundle may not decide."""
         if tool in ALWAYS_IN_FORCE:
             return
         if active.not_after_ms <= self._now_ms():
             raise Unavailable("policy_expired", "the policy bundle has expired; publish and activate a newer one")
         if (active.tenant, active.bundle_digest) in self._quarantined:
             raise Unavailable("policy_expired", "the policy bundle is quarantined after an incident; see the log")
+        if self._is_set_back(tenant):
+            raise Unavailable("policy_expired", "newer rules than these were in force; publish and activate newer ones")
+
+    def _seen(self, tenant: str) -> int:
+        return 0 if self._revisions is None else self._revisions.newest(tenant)
+
+    def _is_set_back(self, tenant: str) -> bool:
+        """
+        Whether the tenant had newer rules than those in force: its database is one of before.
+
+        What is replaced decides nothing again. A tenant without rules of its own has had those of the system.
+        """
+        in_force = self.active(tenant)
+        return in_force.revision < max(self._seen(tenant), self._seen(in_force.tenant))
 
     async def quarantine(self, active: Active, kind: str) -> None:
         """Take a bundle out of force as if it had expired, and raise the alarm once."""
@@ -174,9 +187,10 @@ class Policies:
                 await self.quarantine(active, kind)
 
     def is_ready(self) -> bool:
-        """Whether calls can be decided: something is in force, proved, and not expired."""
+        """Whether calls can be decided: what is in force is proved, not expired, and the newest that ever was."""
         return bool(self._active) and all(
-            active.certificate is not None and active.not_after_ms > self._now_ms() for active in self._active.values()
+            active.certificate is not None and active.not_after_ms > self._now_ms() and not self._is_set_back(tenant)
+            for tenant, active in self._active.items()
         )
 
     def can_decide(self) -> bool:

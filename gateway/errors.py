@@ -8,7 +8,7 @@ Fault                       status  what the client may conclude
 ├─ Conflict                 409     in flight, in doubt, closed, used, stale
 ├─ Denied                   403     refused, with rules, checks and the entry that records it
 ├─ Unavailable              503     nothing happened; something needed cannot answer
-│  └─ NotDone               503     the same, after the intent: the tool could not be reached
+│  └─ NotDone               503     the same, after the intent: nothing reached the tool
 └─ OutcomeUnknown           504     the tool may have acted: ask by call id
 
 `docs/errors.md` has a paragraph per reason. No message ever holds a value that the client sent.
@@ -109,9 +109,9 @@ class Unavailable(Fault):
 class NotDone(Unavailable):
     """Provably no byte reached the tool; recorded so, and the key may try again with a fresh decision."""
 
-    def __init__(self, call: str, *, entry: int) -> None:
+    def __init__(self, reason: str, call: str, *, entry: int) -> None:
         super().__init__(
-            "tool_unreachable",
+            reason,
             "nothing reached the tool; the key may be tried again",
             members={"call": call, "entry": entry},
         )

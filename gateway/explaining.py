@@ -124,7 +124,7 @@ class Explaining:
         tool = active.tools.get(entry["tool"])
         if tool is None or (entry["bundle"], entry["tool_digest"]) != (active.bundle_digest, tool.contract.digest):
             raise Conflict("bundle_replaced", "bundle or tool changed since; a dry run says what holds now")
-        self._policies.require_in_force(active, entry["tool"])
+        self._policies.require_in_force(tenant, active, entry["tool"])
         question = replay.read(packet["question"])
         if entry.get("reason") in _APPROVALS_LOST:
             question = question.with_approvals({})

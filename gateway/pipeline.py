@@ -133,7 +133,7 @@ class Pipeline:
         incoming.tool = contract.name
         async with patience:
             await at.rates.take_tool(principal, contract.name, contract.calls_per_minute)
-        at.policies.require_in_force(active, contract.name)
+        at.policies.require_in_force(principal.tenant, active, contract.name)
         if call.key is None:
             walk.leave()
             async with patience:
@@ -347,10 +347,15 @@ class Pipeline:
             members = {"call": attempt.text, "entry": settled.placed.seq}
             raise Denied("killed", "a switch was engaged before the call was sent", members=members)
         if settled.state is State.NOT_DONE:
-            raise NotDone(attempt.text, entry=settled.placed.seq)
+            reason = _NOT_SENT.get(outcome.reason, "tool_unreachable")
+            raise NotDone(reason, attempt.text, entry=settled.placed.seq)
         # The result of an act is known to the ledger, where it ran.
         result = outcome.result if settled.state is State.EXECUTED and outcome.state is State.EXECUTED else None
         return self._at.answers.settled(attempt.call, attempt.text, settled, result)
+
+
+_NOT_SENT = {"ledger_unavailable": "ledger_unavailable", "lease_over": "too_slow"}
+"""Why nothing was sent after the intent, where that is not the tool's doing, and the reason that a client is told."""
 
 
 def _decided_on(call: Call, cleared: Clearance) -> tuple[str, str, int] | None:

@@ -396,7 +396,7 @@ class Routes:
         if self._in.ending.is_set():
             raise Unavailable("not_ready", "the gateway was told to end")
         if not self._in.policies.is_ready():
-            raise Unavailable("not_ready", "no bundle in force that is proved and not expired")
+            raise Unavailable("not_ready", "no bundle in force that is proved, not expired and the newest")
         if not self._in.policies.can_decide():
             raise Unavailable("not_ready", "a policy engine does not answer")
         if not await self._in.auditing.can_record():

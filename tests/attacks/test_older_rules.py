@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.client import Client
+from deploy.demo.client import Answer
+from gateway.opening import DATABASE
 from gateway.storage.revisions import Revisions, RevisionsUnreadable
 from policies import bundles
 from policies.bundles import Manifest
-from tests.world.ground import ground
+from tests.world.ground import Ground, ground
+
+OLDER = "lockgate_before"
 
 
 def test_a_revision_never_falls(tmp_path: Path) -> None:
@@ -51,32 +54,59 @@ def test_a_file_that_was_half_written_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_database_of_before_brings_no_older_rules_back() -> None:
     """
-    C09: the database knows revision 1, the data home has seen 7: bundles up to 7, validly signed and proved, are not
-    published, and the next one is.
+    C09: the database of before an activation, its loss accepted by the operator: what was replaced decides nothing, no
+    tool comes under it, and bundles up to the one that was lost, validly signed and proved, are not published again.
+    Newer ones are, and then calls are decided.
     """
     with ground() as here:
-        kept = here.world.home / "revisions"
+        cluster = here.world.cluster
+        _activate(here, _upload(here, 3))
+        lost = [_upload(here, 7)]
         here.gateway().stop()
-        kept.mkdir(exist_ok=True)
-        (kept / "acme").write_bytes(b"7\n")
-        client = Client(here.gateway().url)
-        people = [here.person("security", 2), here.person("founder", 1)]
+        cluster.create_database(OLDER, template=DATABASE)
+        _activate(here, lost[0])
+        by_the_lost = _refund(here)
+        here.gateway().stop()
+        cluster.drop_database(DATABASE)
+        cluster.create_database(DATABASE, template=OLDER)
+        here.world.operate("accept-database")
 
-        answers = []
-        for revision in (7, 8):
-            now = datetime.now(UTC).replace(microsecond=0)
-            manifest = Manifest(
-                tenant="acme", environment="dev", revision=revision, created_at=now, not_after=now + timedelta(days=9)
-            )
-            raw = bundles.sign(bundles.compose(bundles.base(), manifest), here.world.cast.bundle_key).raw
-            uploaded = client.request("POST", "/v1/bundles", here.person("founder", 2).token, body=raw)
-            assert uploaded.status == 201, uploaded.document
-            arguments = {"digest": uploaded.document["digest"]}
-            answers.append(
-                client.governed(here.person("security"), people, "publish_bundle", arguments, "policy_change")
-            )
+        by_the_older = _refund(here)
+        ready = here.client().get("/readyz")
+        again = [_govern(here, "publish_bundle", digest) for digest in (*lost, _upload(here, 6))]
+        _activate(here, _upload(here, 8))
+        by_the_newer = _refund(here)
 
-    older, newer = answers
-    assert older.status == 403
-    assert "publish-newer" in [rule["id"] for rule in older.document["rules"]]
-    assert newer.document["status"] == "executed"
+    assert (by_the_lost.status, by_the_newer.status, ready.status) == (200, 200, 503)
+    assert (by_the_older.status, by_the_older.reason) == (503, "policy_expired")
+    assert [(each.status, "publish-newer" in [rule["id"] for rule in each.document["rules"]]) for each in again] == [
+        (403, True),
+        (403, True),
+    ]
+
+
+def _upload(here: Ground, revision: int) -> str:
+    """The base bundle under that revision; by somebody who approves nothing here."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    manifest = Manifest(
+        tenant="acme", environment="dev", revision=revision, created_at=now, not_after=now + timedelta(days=9)
+    )
+    raw = bundles.sign(bundles.compose(bundles.base(), manifest), here.world.cast.bundle_key).raw
+    uploaded = here.client().request("POST", "/v1/bundles", here.person("founder", 2).token, body=raw)
+    assert uploaded.status == 201, uploaded.document
+    return str(uploaded.document["digest"])
+
+
+def _govern(here: Ground, tool: str, digest: str) -> Answer:
+    people = [here.person("security", 2), here.person("founder", 1)]
+    return here.client().governed(here.person("security"), people, tool, {"digest": digest}, "policy_change")
+
+
+def _activate(here: Ground, digest: str) -> None:
+    for tool in ("publish_bundle", "activate_bundle"):
+        assert _govern(here, tool, digest).document.get("status") == "executed"
+
+
+def _refund(here: Ground) -> Answer:
+    arguments = {"order_id": "ord_1003", "amount_cents": 7}
+    return here.client().call(here.person("finance").token, "issue_refund", arguments, reason="damaged_item")

@@ -54,7 +54,7 @@ def test_a_bundle_that_another_gateway_quarantined_decides_nothing_here() -> Non
     policies = watched(BUNDLE)
 
     with pytest.raises(Unavailable, match="policy_expired"):
-        policies.require_in_force(policies.active("acme"), "issue_refund")
+        policies.require_in_force("acme", policies.active("acme"), "issue_refund")
 
 
 def test_an_incident_under_a_former_bundle_leaves_the_present_one_in_force() -> None:
@@ -63,4 +63,4 @@ def test_an_incident_under_a_former_bundle_leaves_the_present_one_in_force() -> 
     """
     policies = watched("sha256:" + "a" * 64)
 
-    policies.require_in_force(policies.active("acme"), "issue_refund")
+    policies.require_in_force("acme", policies.active("acme"), "issue_refund")

@@ -360,13 +360,6 @@ class LedgerUnavailable(Exception):
         self.is_known = is_known
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CounterReading:
-    """What a limit stands at before this call."""
-
-    amount: int
-
-
 class Look(Struct, frozen=True, kw_only=True):
     """One coalesced read before deciding; members left out are not looked up."""
 

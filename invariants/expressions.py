@@ -16,7 +16,7 @@ from invariants.meaning.entities import Request
 from invariants.meaning.evaluation import Scene
 from invariants.meaning.schemas import RequestType, Uid
 from invariants.meaning.universe import Universe
-from invariants.meaning.values import Bool, Long
+from invariants.meaning.values import Long
 from policies import cedar_syntax, footprint
 from policies.cedar_syntax import nodes as pst
 from policies.schema import TypedSchema
@@ -30,15 +30,6 @@ def compile_long(text: str, action: str, schema: TypedSchema) -> Callable[[Mappi
     another type than Long, and `SyntaxRefused` when the text is not one expression. The result raises
     `EvaluationError` where Cedar would err.
     """
-    return _compile(text, action, schema, Long)
-
-
-def compile_bool(text: str, action: str, schema: TypedSchema) -> Callable[[Mapping[str, Any]], bool]:
-    """Compile a condition, as `compile_long` does an integer."""
-    return _compile(text, action, schema, Bool)
-
-
-def _compile(text: str, action: str, schema: TypedSchema, expected: type[Long] | type[Bool]) -> Callable[..., Any]:
     where = f"expression of `{action}`"
     expression = cedar_syntax.parse_expression(text)
     for node in cedar_syntax.subexpressions(expression):
@@ -48,7 +39,7 @@ def _compile(text: str, action: str, schema: TypedSchema, expected: type[Long] |
         # Approvals come last into a question: what a contract says is evaluated before.
         raise Unsupported("outside_context", where)
     outcome = compiler.expression(expression, _universe(schema, action), where)
-    if not outcome.cases or not all(isinstance(case.value, expected) for case in outcome.cases):
+    if not outcome.cases or not all(isinstance(case.value, Long) for case in outcome.cases):
         # Always an error, or a value of another type: the author meant something else.
         raise Unsupported("other_type", where)
     run, nobody = evaluation.compile(expression, where), Uid("", "")

@@ -7,8 +7,6 @@ whole content but the signatures, so the same content signed twice is the same b
 2. verify    a signature by a key that is trusted for bundles of this tenant now
 3. validate  see `review`: strict Cedar validation, ids, hints, the Rego capability list, a case for each rule
 4. run the cases (`cases`), prove the invariants (package `invariants`)
-
-That a revision is newer than the active one is asked of `succession` by whoever knows the active one.
 """
 
 from __future__ import annotations
@@ -102,10 +100,6 @@ class Bundle:
         signed = [{"key_id": each.key_id, "signature": each.signature} for each in self.signatures]
         return canonical.encode({**self.content, "signatures": signed})
 
-    def is_expired(self, now: datetime) -> bool:
-        """Whether the bundle may no longer decide."""
-        return now >= self.manifest.not_after
-
 
 def parse(raw: bytes) -> Bundle:
     """
@@ -174,13 +168,6 @@ def verify(bundle: Bundle, keys: KeyRing, *, tenant: str, environment: str, at_m
         if not signatures.verify(public, context, _statement(bundle), each.signature):
             raise PolicyFault(f"bundle: the signature by `{each.key_id}` does not hold")
     return bundle.signatures[0].key_id
-
-
-def succession(revision: int, active_revision: int) -> str | None:
-    """Why a bundle of that revision may not follow the active one, or None. Before the first one, 0 is active."""
-    if revision <= active_revision:
-        return f"bundle: revision {revision} is not newer than the active {active_revision}"
-    return None
 
 
 def _bundle(content: Mapping[str, Any], signed: tuple[Signature, ...]) -> Bundle:

@@ -1,4 +1,4 @@
-"""The Merkle tree of RFC 6962 over a tenant's entries: roots, inclusion and consistency.
+"""The Merkle tree of RFC 6962 over a tenant's entries: roots and inclusion.
 
 leaf hash = SHA-256(0x00 || entry), node hash = SHA-256(0x01 || left || right). Everything here works on leaf hashes.
 The tree only grows to the right, so its writer keeps a `Frontier`: the roots of the perfect subtrees that the size's
@@ -133,48 +133,6 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
     return last == 0 and node == root
 
 
-def consistency_path(leaf_hashes: Sequence[bytes], old_size: int) -> tuple[bytes, ...]:
-    """Return what shows that the first `old_size` leaves are a prefix of all these leaves (RFC 6962 §2.1.2)."""
-    if not 0 < old_size <= len(leaf_hashes):
-        raise ValueError(f"old size {old_size}: the tree has {len(leaf_hashes)} leaves")
-    return _consistency(leaf_hashes, old_size, is_known=True)
-
-
-def verify_consistency(
-    *, old_size: int, new_size: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]
-) -> bool:
-    """
-    Say whether the old tree is a prefix of the new one (RFC 9162 §2.1.4.2).
-
-    An old size of 0 is never consistent: the empty tree says nothing about any other.
-    """
-    if not 0 < old_size <= new_size:
-        return False
-    if old_size == new_size:
-        return not path and old_root == new_root
-    nodes = list(path)
-    if old_size & (old_size - 1) == 0:
-        # The old tree is a perfect subtree of the new one: its root is left out of the path.
-        nodes.insert(0, old_root)
-    if not nodes:
-        return False
-    position, last = old_size - 1, new_size - 1
-    while position & 1:
-        position, last = position >> 1, last >> 1
-    old_node = new_node = nodes[0]
-    for sibling in nodes[1:]:
-        if last == 0:
-            return False
-        if position & 1 or position == last:
-            old_node, new_node = node_hash(sibling, old_node), node_hash(sibling, new_node)
-            while not position & 1 and position:
-                position, last = position >> 1, last >> 1
-        else:
-            new_node = node_hash(new_node, sibling)
-        position, last = position >> 1, last >> 1
-    return last == 0 and old_node == old_root and new_node == new_root
-
-
 def _levels(size: int) -> list[int]:
     """The heights of the perfect subtrees of a tree, largest first."""
     return [level for level in range(size.bit_length() - 1, -1, -1) if size >> level & 1]
@@ -213,16 +171,6 @@ def _paths(levels: list[tuple[int, list[bytes]]], count: int) -> tuple[tuple[byt
         ]
         above_first = first
     return tuple(above[-count:])
-
-
-def _consistency(leaf_hashes: Sequence[bytes], old_size: int, *, is_known: bool) -> tuple[bytes, ...]:
-    if old_size == len(leaf_hashes):
-        return () if is_known else (root(leaf_hashes),)
-    split = _split(len(leaf_hashes))
-    left, right = leaf_hashes[:split], leaf_hashes[split:]
-    if old_size <= split:
-        return (*_consistency(left, old_size, is_known=is_known), root(right))
-    return (*_consistency(right, old_size - split, is_known=False), root(left))
 
 
 def _split(size: int) -> int:

@@ -87,13 +87,12 @@ def bundles(cursor: Cursor, tenant: str) -> list[dict[str, Any]]:
     ]
 
 
-def publish(cursor: Cursor, tenant: str, digest: str, seq: int) -> bool:
-    """Mark a bundle as published. False when it is not stored."""
+def publish(cursor: Cursor, tenant: str, digest: str, seq: int) -> None:
+    """Mark a stored bundle as published."""
     cursor.execute(
         "update lockgate.bundles set published_seq = coalesce(published_seq, %s) where tenant = %s and digest = %s",
         (seq, tenant, digest),
     )
-    return cursor.rowcount == 1
 
 
 def add_tool(cursor: Cursor, tenant: str, stored: StoredTool) -> None:

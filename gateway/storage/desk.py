@@ -77,10 +77,6 @@ class Desk:
             loan.cut()
             raise LedgerUnavailable("the database does not answer in time", is_known=False) from error
 
-    def ask_now(self, tenants: Sequence[str], work: Callable[[Cursor], Found]) -> Found:
-        """The same, blocking: for start-up and for threads."""
-        return self._borrow(_within(tenants, work), _Loan())
-
     def _borrow(self, work: Callable[[Connection], Found], loan: _Loan) -> Found:
         try:
             connection = self._take()

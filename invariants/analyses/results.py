@@ -85,13 +85,6 @@ class Result:
     accepted: str = ""
     """Why the bundle's author says that the rule may stay although it decides nothing."""
 
-    @property
-    def stands_in_the_way(self) -> bool:
-        """Whether a bundle with this result is not to be published."""
-        if self.verdict is Verdict.DEAD:
-            return not self.accepted
-        return self.verdict in (Verdict.FAILS, Verdict.UNKNOWN, Verdict.ENCODING_BUG)
-
     def document(self) -> dict[str, Any]:
         """Canonical JSON members."""
         return {

@@ -65,7 +65,7 @@ class Ground:
             if term.number not in fresh:
                 facts.append(self._fact(term, values[term.number]))
             else:
-                facts.extend(self._relation(term, values))
+                facts.extend(self._relation(term))
         return tuple(facts)
 
     def _instances(self, roots: Sequence[Term], fresh: frozenset[int]) -> tuple[Term, ...]:
@@ -207,7 +207,7 @@ class Ground:
         values = valuation(parts, self._value)
         return tuple(values[part.number] for part in parts)
 
-    def _relation(self, term: Term, values: dict[int, Number]) -> Iterator[Term]:
+    def _relation(self, term: Term) -> Iterator[Term]:
         """An unknown at a place that depends on a witness: what the data say, wherever that place is."""
         terms = self._universe.terms
         unknown = self._unknown(term)

@@ -80,7 +80,7 @@ class _Story:
         self._numbers = count()
         self._machine = Machine(self._terms, declaration, counting)
         self._assertions: list[Term] = []
-        self._moments = [self._start(counting)]
+        self._moments = [self._start()]
         self._chosen: list[Term] = []
         self._wrong = self._terms.negation(self._machine.sound(self._moments[0]))
         self._options = [(step, place) for step in STEPS[counting] for place in range(len(_CALLS))]
@@ -134,7 +134,7 @@ class _Story:
                 rest=self._values[moment.rest.number] if has_fact else None,
             )
 
-    def _start(self, counting: Counting) -> State:
+    def _start(self) -> State:
         terms, nothing, ceiling = self._terms, self._terms.integer(0), self._unknown()
         self._assertions.append(terms.less_equal(nothing, ceiling))
         return State(

@@ -196,7 +196,7 @@ def test_removing_a_decisive_rule_changes_the_decision_shown() -> None:
     assert not Engine(given.policies + limit, given.schema).raw_allow(shown)
 
 
-def test_accepted_rule_is_dead_and_in_nobodys_way() -> None:
+def test_accepted_rule_is_dead_and_says_why() -> None:
     """
     Whoever keeps a dead rule says why; said of a rule that decides, it is pointed out.
     """
@@ -205,9 +205,9 @@ def test_accepted_rule_is_dead_and_in_nobodys_way() -> None:
 
     found, unneeded = rule("one", ANYONE, dead), rule("one", ANYONE, lives)
 
-    assert (found.verdict, found.accepted, found.stands_in_the_way) == (Verdict.DEAD, "Kept for the audit.", False)
+    assert (found.verdict, found.accepted) == (Verdict.DEAD, "Kept for the audit.")
     assert (unneeded.verdict, unneeded.reason) == (Verdict.DECISIVE, "acceptance_unneeded")
-    assert rule("one", ANYONE, forbid("false")).stands_in_the_way
+    assert rule("one", ANYONE, forbid("false")).accepted == ""
 
 
 def test_every_idle_rule_of_the_base_bundle_is_accepted() -> None:
@@ -422,19 +422,20 @@ def test_needed_tool_that_is_not_registered_is_missed() -> None:
     found = {each.action: each for each in asked(bundle(ANYONE), Analysis.NOBODY_LOCKED_OUT)}
 
     assert {found[name].reason for name in lockout.NEEDED} == {"not_registered"}
-    assert all(found[name].stands_in_the_way for name in lockout.NEEDED)
+    assert {found[name].verdict for name in lockout.NEEDED} == {Verdict.FAILS}
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------
 
 
-def test_nothing_stands_in_the_way_of_the_base_bundle() -> None:
+def test_no_answer_speaks_against_the_base_bundle() -> None:
     """
     Every question is answered, none of the answers is no or unknown, and all are canonical JSON.
     """
     found = base_results()
 
-    assert [each for each in found if each.stands_in_the_way] == []
+    assert {each.verdict for each in found}.isdisjoint({Verdict.FAILS, Verdict.UNKNOWN, Verdict.ENCODING_BUG})
+    assert [each for each in found if each.verdict is Verdict.DEAD and not each.accepted] == []
     assert {each.analysis for each in found} == set(QUESTIONS) == set(Analysis) - {Analysis.DIFFERENCE}
     documents = json.loads(json.dumps([each.document() for each in found]))
     assert canonical.parse(canonical.encode(documents), depth_max=16) == documents

@@ -39,7 +39,6 @@ ORDERS_INSIDE = 50_000
 """Per tenant: so many that an order is rarely refunded twice."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_SECRET = 0o600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

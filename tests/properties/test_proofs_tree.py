@@ -82,26 +82,6 @@ def test_path_serves_one_leaf_at_one_place(size: int, data: st.DataObject) -> No
 
 
 @settings(deadline=None)
-@given(st.integers(1, 70), st.data())
-def test_consistency_holds_exactly_for_prefixes(new_size: int, data: st.DataObject) -> None:
-    """
-    The path shows that the old tree is a prefix of the new one, and shows no other old or new tree.
-    """
-    hashes = leaves(new_size)
-    old_size = data.draw(st.integers(1, new_size))
-    old, new = tree.root(hashes[:old_size]), tree.root(hashes)
-    path = tree.consistency_path(hashes, old_size)
-    forged = tree.root([tree.leaf_hash(b"other"), *hashes[1:old_size]])
-
-    assert tree.verify_consistency(old_size=old_size, new_size=new_size, old_root=old, new_root=new, path=path)
-    assert not tree.verify_consistency(old_size=old_size, new_size=new_size, old_root=forged, new_root=new, path=path)
-    assert not tree.verify_consistency(old_size=old_size, new_size=new_size, old_root=old, new_root=forged, path=path)
-    assert not tree.verify_consistency(
-        old_size=old_size, new_size=new_size, old_root=old, new_root=new, path=(*path, old)
-    )
-
-
-@settings(deadline=None)
 @given(BATCHES)
 def test_every_entry_gets_a_receipt_that_verifies(batches: list[int]) -> None:
     """

@@ -32,7 +32,6 @@ CLIENTS = 6
 GATEWAYS = 2
 WELL_SECONDS = 90.0
 """Longer than every lease, deadline and pause together."""
-TRIES_MAX = 60
 PASSING = (409, 503, 504)
 """Statuses after which a careful client presents the same call again."""
 STATUSES = frozenset({200, 201, 202, 400, 403, 404, 409, 422, 429, 503, 504})

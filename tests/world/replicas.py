@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -61,14 +61,6 @@ class Pair:
         os.kill(postmaster, signal.SIGKILL)
         self.primary.stop()
 
-    def pause_standby(self) -> None:
-        """The standby stops answering, without an end of its connections."""
-        self._all(signal.SIGSTOP)
-
-    def resume_standby(self) -> None:
-        """It goes on."""
-        self._all(signal.SIGCONT)
-
     def promote(self) -> None:
         """The standby becomes primary; nobody stands by it."""
         self._on(self.socket, "alter system set synchronous_standby_names = ''")
@@ -81,14 +73,8 @@ class Pair:
         self._revived = _start(self.home, self.primary.home / "pg", self.primary.socket, self._runner)
         _wait(lambda: self._on(self.primary.socket, "select pg_is_in_recovery()") == [(False,)], "no old primary")
 
-    def on_old_primary(self, statement: str) -> list[tuple[object, ...]]:
-        """What the old primary says."""
-        return self._on(self.primary.socket, statement, DATABASE)
-
     def stop(self) -> None:
         """End both."""
-        with suppress(ProcessLookupError):
-            self.resume_standby()
         for process in (self.standby, self._revived):
             if process is not None:
                 process.send_signal(signal.SIGQUIT)
@@ -96,15 +82,9 @@ class Pair:
         self.primary.stop()
         shutil.rmtree(self.socket, ignore_errors=True)
 
-    def _all(self, number: signal.Signals) -> None:
-        for process in Path("/proc").iterdir():
-            if process.name.isdigit() and _parent(process) == self.standby.pid:
-                os.kill(int(process.name), number)
-        os.kill(self.standby.pid, number)
-
-    def _on(self, socket: Path, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+    def _on(self, socket: Path, statement: str) -> list[tuple[object, ...]]:
         try:
-            with connections.connect(self._url([socket], SUPERUSER, database, "any")) as connection:
+            with connections.connect(self._url([socket], SUPERUSER, "postgres", "any")) as connection:
                 done = connection.execute(statement.encode())
                 return done.fetchall() if done.description else []
         except (connections.DatabaseUnavailable, psycopg.OperationalError):
@@ -181,13 +161,6 @@ def _start(home: Path, data: Path, socket: Path, runner: places.Account | None) 
             group=None if runner is None else runner.gid,
             extra_groups=None if runner is None else [],
         )
-
-
-def _parent(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
-    except OSError:
-        return 0
 
 
 def _wait(is_so: object, otherwise: str) -> None:

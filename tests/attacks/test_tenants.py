@@ -264,6 +264,22 @@ def test_governance_reaches_ones_own_tenant(
     assert story.client.approve(story.person("finance", 2, THEIRS), foreign.answer).status == 201
 
 
+def test_an_erasure_reaches_ones_own_tenant(story: Story) -> None:
+    """
+    B01: erasing a person of another tenant is erasing nobody, and what is kept about them there still stands.
+    """
+    user = story.state("users", THEIRS)[0]["id"]
+    operator, auditor = story.person("operator", 1, THEIRS), story.person("auditor", 1, THEIRS)
+    done = story.client.call(operator.token, "revoke_push_tokens", {"user_id": user}, reason="user_request")
+    kept = story.client.text("/v1/audit/export", auditor.token).count(user.encode())
+
+    erased = story.govern("erase_subject", {"subject": user}, "subject_request", OURS)
+
+    assert done.status == 200
+    assert erased.document["result"]["payloads_erased"] == 0
+    assert story.client.text("/v1/audit/export", auditor.token).count(user.encode()) == kept > 0
+
+
 def test_requests_of_two_tenants_side_by_side_stay_apart(story: Story) -> None:
     """
     B02: 200 requests of each tenant interleaved, a third of them given up half way: no answer holds anything of the

@@ -31,7 +31,6 @@ ALLOWED = {
     (200, ""),
     (503, "ledger_unavailable"),
     (503, "too_slow"),
-    (503, "tool_unreachable"),
     (503, "source_unreachable"),
     (504, "in_doubt"),
 }

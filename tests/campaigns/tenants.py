@@ -3,7 +3,8 @@
 1. bytes   calls of two tenants interleaved on connections that both use, a tenth of them given up half way: no answer,
            listing, export or figure holds anything of the other tenant; both logs verify
 2. names   every route, with every kind of id that it takes, in path and body, asked by every role of one tenant: an id
-           of the other tenant is answered as one that nobody has: same status, headers and body
+           of the other tenant is answered as one that nobody has: same status, headers and body; an erasure that names
+           somebody of the other tenant leaves what is kept about them there
 3. times   the same, interleaved, with the clock running: the sign test over pairs says whether the answers to foreign
            ids come later or sooner than those to unknown ones
 """
@@ -29,11 +30,13 @@ import httpx2
 
 from deploy.demo.client import Client
 from deploy.demo.dev import seed
+from gateway.opening import DATABASE
 from policies.questions import ROLES
 from proofs import verify
 from proofs.keys import KeyRing
 from tests.campaigns.tallies import Part, Tally
 from tests.world import foreign, sink
+from tests.world.acts import query
 from tests.world.foreign import UNKNOWN, Ask, Belongings
 from tests.world.ground import ground
 from tests.world.stories import REASON, REFUND, Story
@@ -93,6 +96,7 @@ def _names(part: Part, story: Story, theirs: Belongings) -> Tally:
                     if _normal(ask.send(client, token, each), each) != unknown:
                         failures.append(f"{ask.name}: {role} can tell a foreign {ask.kind} from an unknown one")
     approvers = [story.person("security", 2, OURS), story.person("founder", 1, OURS)]
+    kept = _kept_about(story, theirs)
     for kind, tool, arguments, reason in foreign.acts(story, OURS):
         told = []
         for name in (UNKNOWN[kind](chance), theirs.ids[kind][0]):
@@ -102,10 +106,19 @@ def _names(part: Part, story: Story, theirs: Belongings) -> Tally:
         times += 1
         if told[0] != told[1]:
             failures.append(f"{tool}: an approved act on a foreign {kind} ends otherwise than on an unknown one")
+    if not kept or _kept_about(story, theirs) != kept:
+        failures.append(f"of {kept} payloads about a subject of another tenant {_kept_about(story, theirs)} stand")
     title = "every route with every id of another tenant, in path and body, by every role"
     return Tally(
         guarantee="P8", tried=title, times=times, failures=tuple(sorted(set(failures))), figures={"routes": len(asks)}
     )
+
+
+def _kept_about(story: Story, having: Belongings) -> int:
+    """How many payloads stand about the subject that the tenant has."""
+    subject = having.ids["subject"][0]
+    statement = f"select count(*) from lockgate.payloads where body is not null and subject = '{subject}'"
+    return int(query(story.world.cluster.urls(DATABASE).auditor, statement, having.tenant)[0][0])
 
 
 def _normal(response: httpx2.Response, name: str) -> tuple[int, list[tuple[str, str]], Any]:

@@ -196,8 +196,7 @@ DATABASE: tuple[Fault, ...] = (
     Fault(
         name="database: sessions ended again and again",
         breaks=rigs.sessions_ended,
-        # Killed: nobody can tell whether a switch stands against a call that is about to be sent.
-        expected=RUN | NO_LEDGER | DOUBT | frozenset({(403, "killed")}),
+        expected=RUN | NO_LEDGER | DOUBT,
         seconds_max=TOOL_SECONDS_MAX,
         has_no_effect=False,
     ),

@@ -63,7 +63,7 @@ UNKNOWN: Mapping[str, Unknown] = {
     "correlation": _hex("inc-", 8),
     "order": _number("ord"),
     "user": _number("usr"),
-    "subject": _hex("usr_", 6),
+    "subject": _hex("ord_", 12),
 }
 """By kind of id, one that nobody has."""
 
@@ -108,7 +108,8 @@ class Ask:
 def belongings(story: Story, tenant: str, sink: Sink | None = None) -> Belongings:
     """Make one of everything for the tenant: calls in every state, a switch; with a sink, a bundle and a tool."""
     finance, correlation = story.person("finance", 1, tenant), f"inc-of-{tenant}-{secrets.token_hex(4)}"
-    done = story.refund(finance.token, story.order(tenant=tenant), 100, headers={"X-Correlation-Id": correlation})
+    paid_back = story.order(tenant=tenant)
+    done = story.refund(finance.token, paid_back, 100, headers={"X-Correlation-Id": correlation})
     refused = story.refund(story.person("growth", 1, tenant).token, story.order(tenant=tenant), 100)
     parked = story.parked_refund(tenant=tenant)
     approval = parked.approved_by(story.person("finance", 2, tenant))
@@ -132,7 +133,7 @@ def belongings(story: Story, tenant: str, sink: Sink | None = None) -> Belonging
         "correlation": (correlation,),
         "order": (parked.order, story.order(tenant=tenant)),
         "user": (view["user_id"],),
-        "subject": (view["user_id"],),
+        "subject": (paid_back,),
     }
     found = re.search(r"tok_[a-z0-9_]+", json.dumps(seen))
     return Belongings(tenant=tenant, ids=ids, statement=parked.statement, token=found[0] if found else "")
@@ -191,6 +192,7 @@ def acts(story: Story, tenant: str) -> Iterator[tuple[str, str, Mapping[str, Any
     yield "call", "settle_unknown", {"call": "{id}", "finding": "executed"}, reasons["settle_unknown"][0]
     yield "key", "revoke_key", {"key_id": "{id}"}, reasons["revoke_key"][0]
     yield "agent", "release_kill", {"scope": "agent", "target": "{id}"}, reasons["release_kill"][0]
+    yield "subject", "erase_subject", {"subject": "{id}"}, reasons["erase_subject"][0]
 
 
 def _tool(story: Story, tenant: str, sink: Sink) -> Answer:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from importlib import import_module
 
 import pytest
 
-from tests.campaigns.__main__ import NAMES, _tallies, _written
+from tests.campaigns.__main__ import NAMES, read, timed, told, written
 from tests.campaigns.tallies import Part, Tally, add_up
 
 SEED = 4
@@ -32,9 +33,9 @@ def test_what_a_part_gave_is_read_back_as_it_was() -> None:
     """
     tally = Tally(guarantee="P1", tried="kills", times=3, failures=("lost",), figures=Counter(kills=2))
 
-    (read,) = _tallies({"tallies": json.loads(json.dumps([_written(tally)]))})
+    kept = json.loads(json.dumps({**written(tally), "seconds": 3.0}))
 
-    assert read == tally
+    assert read(kept) == tally
 
 
 def test_parts_are_added_up() -> None:
@@ -49,3 +50,24 @@ def test_parts_are_added_up() -> None:
     assert both == Tally(
         guarantee="P1", tried="kills", times=7, failures=("lost", "twice"), figures={"kills": 7, "worst_ms": 9}
     )
+
+
+def test_a_second_of_a_part_is_counted_once() -> None:
+    """
+    Each line has the time since the one before it; the whole took as long as any part ran, side by side or not.
+    """
+    lines = [Tally(guarantee="P1", tried=tried, times=1) for tried in ("kills", "cuts")]
+
+    began = time.time() - 5
+    took = [seconds for _, seconds in timed(lines, began)]
+    parts = [
+        {"began": 100.0, "seconds": 10.0, "tallies": [{**written(line), "seconds": 4.0} for line in lines]},
+        {"began": 105.0, "seconds": 10.0, "tallies": [{**written(lines[0]), "seconds": 9.0}]},
+        {"began": 300.0, "seconds": 2.0, "tallies": []},
+    ]
+    table = told(parts)
+
+    assert 5 <= sum(took) <= time.time() - began
+    assert took[1] < 1
+    assert table.seconds == {("P1", "kills"): 13.0, ("P1", "cuts"): 4.0}
+    assert (table.parts_seconds, table.wall_seconds) == (22.0, 17.0)

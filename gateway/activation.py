@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import Unavailable
+from gateway.ledger import SYSTEM
 from gateway.logs import log
 from gateway.storage.revisions import Revisions
 from gateway.tools import PreparedTool
@@ -25,9 +26,8 @@ from policies.schema import CedarSchema
 from proofs.certificates import Certificate, Verdict
 from tool_registry.registry import Registry
 
-SYSTEM = "system"
 ALWAYS_IN_FORCE = frozenset({"publish_bundle", "activate_bundle", "engage_kill"})
-"""What an expired or quarantined bundle still decides, so that it can be replaced (design §5)."""
+"""What an expired or quarantined bundle still decides, so that it can be replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

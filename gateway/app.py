@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from gateway import autonomy, documents, opening, words
-from gateway.activation import SYSTEM, Active, Policies
+from gateway.activation import Active, Policies
 from gateway.agents import Agents
 from gateway.answers import Answers
 from gateway.approving import Approving
@@ -41,7 +41,7 @@ from gateway.identity import Identity
 from gateway.inquiries import Inquiries
 from gateway.issuer_keys import Issuers
 from gateway.killpoints import Stages
-from gateway.ledger import Append, Draft, State
+from gateway.ledger import SYSTEM, Append, Draft, State
 from gateway.lights import Lights
 from gateway.logs import log
 from gateway.metrics import Metrics

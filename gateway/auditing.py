@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Sequence
 
 from gateway.answers import Reply
@@ -11,10 +10,8 @@ from gateway.ledger import LedgerUnavailable
 from gateway.people import People
 from gateway.storage.books import Books
 from gateway.storage.records import Records
-from proofs import checkpoints, export
+from proofs import checkpoints, export, shapes
 from proofs.export import Header, Record
-
-_TENANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 class Auditing:
@@ -62,7 +59,7 @@ class Auditing:
 
     async def checkpoint(self, tenant: str) -> Reply:
         """200: the newest signed checkpoint. Public, so that anybody can keep one and compare later."""
-        known = tenant in self._tenants and _TENANT.fullmatch(tenant)
+        known = tenant in self._tenants and shapes.NAME.fullmatch(tenant)
         found = await self._records.checkpoint(tenant) if known else None
         if found is None:
             raise NotFound("unknown_tenant", "say ?tenant=NAME")

@@ -13,11 +13,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import Route
 
-from gateway.activation import SYSTEM, Policies
+from gateway.activation import Policies
 from gateway.admission import APPROVALS_MAX
 from gateway.doors.batches import ITEMS_MAX
 from gateway.doors.front import CALLS
 from gateway.doors.routes import FEEDBACK_LENGTH_MAX, STATES
+from gateway.ledger import SYSTEM
 from gateway.settings import Settings
 from tool_registry import schemas
 from tool_registry.contracts import Contract, Effect

@@ -13,10 +13,10 @@ from uuid import UUID
 
 import orjson
 
-from gateway.activation import SYSTEM, Policies
+from gateway.activation import Policies
 from gateway.answers import Reply, receipt
 from gateway.errors import NotFound
-from gateway.ledger import Placed
+from gateway.ledger import SYSTEM, Placed
 from gateway.storage import bundles
 from gateway.storage.connections import Cursor
 from gateway.storage.desk import Desk

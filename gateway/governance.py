@@ -12,14 +12,14 @@ from typing import Any
 
 import orjson
 
-from gateway.activation import SYSTEM, Policies
+from gateway.activation import Policies
 from gateway.admission import Call, call_id_of
 from gateway.clearance import Clearance
 from gateway.clock import Clock
 from gateway.connectors import Dispatch, Outcome
 from gateway.errors import Unavailable
 from gateway.identity import PrincipalKind
-from gateway.ledger import ActRefused, LedgerUnavailable, Settled, State
+from gateway.ledger import SYSTEM, ActRefused, LedgerUnavailable, Settled, State
 from gateway.sources import LedgerViews
 from gateway.storage import acts, bundles
 from gateway.storage.bundles import Activation

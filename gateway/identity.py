@@ -26,7 +26,7 @@ from gateway.clock import Clock
 from gateway.errors import Unauthenticated
 from gateway.issuer_keys import Issuer, IssuerKey, Issuers
 from policies.questions import ROLES
-from proofs import canonical
+from proofs import canonical, shapes
 
 ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "EC": ("ES256",), "RSA": ("RS256",)}
 """By the key's type, never by the token's word (RFC 8725 §3.1). RFC 9864 renamed EdDSA; issuers still say both."""
@@ -38,8 +38,6 @@ CACHE_MAX = 10_000  # About 10 MB of principals.
 SKEW_SECONDS = 30  # Clocks of issuer and gateway may differ by this much, for `iat` and `nbf` only.
 DELEGATES_MAX = 8  # A longer delegation has always been a mistake or an attack.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,127}")
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-"""Tenants and principals: what entries, statements, switches and search can name (`proofs.shapes`)."""
 _HEADER_MEMBERS = {"alg", "kid", "typ"}
 
 
@@ -198,7 +196,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     for name in ("sub", "jti", "tenant", "kind"):
         if not isinstance(claims.get(name), str) or not _ID.fullmatch(claims[name]):
             raise Unauthenticated("token_claims", f"`{name}` must be an identifier")
-    if not _NAME.fullmatch(claims["tenant"]):
+    if not shapes.NAME.fullmatch(claims["tenant"]):
         raise Unauthenticated("token_claims", "`tenant` must be a tenant name")
     try:
         kind = PrincipalKind(claims["kind"])
@@ -208,7 +206,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     if chain and kind is not PrincipalKind.AGENT:
         raise Unauthenticated("token_claims", "only an agent may act for a subject")
     person = claims.get("person", "")
-    if not isinstance(person, str) or (person and not _NAME.fullmatch(person)):
+    if not isinstance(person, str) or (person and not shapes.NAME.fullmatch(person)):
         # Of a subject too: who is excluded from approving is compared with who approves, letter by letter.
         raise Unauthenticated("token_claims", "`person` must be a plain name")
     if not person and (chain or kind is PrincipalKind.PERSON):
@@ -216,7 +214,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
         raise Unauthenticated("token_claims", "`person` is needed for a person, and for the subject of a delegation")
     is_person = kind is PrincipalKind.PERSON
     name = person if is_person else (chain[0] if chain else claims["sub"])
-    if not _NAME.fullmatch(name):
+    if not shapes.NAME.fullmatch(name):
         # A principal that the log's forms cannot name could not be approved, switched off or searched for.
         raise Unauthenticated("token_claims", "the principal's id must be a plain name")
     return Principal(
@@ -237,7 +235,7 @@ def _actors(act: Any) -> list[str]:
     chain: list[str] = []
     while act is not None:
         actor = act.get("sub") if isinstance(act, dict) else None
-        if not isinstance(actor, str) or not _NAME.fullmatch(actor) or len(chain) == DELEGATES_MAX:
+        if not isinstance(actor, str) or not shapes.NAME.fullmatch(actor) or len(chain) == DELEGATES_MAX:
             raise Unauthenticated("token_claims", "`act` must be a chain of at most 8 actors with plain names")
         chain.append(actor)
         act = act.get("act")

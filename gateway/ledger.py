@@ -15,6 +15,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
+SYSTEM = "system"
+"""The tenant that every gateway has: of what belongs to no other."""
+
 PATIENCE_SECONDS = 1.5
 """Every refusal for want of a database arrives within two seconds."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, ExitStack
 
 from gateway.errors import Misconfigured
+from gateway.ledger import SYSTEM
 from gateway.settings import Settings
 from gateway.storage import connections, identity, journal, migrations, startup
 from gateway.storage.cluster import Cluster
 from gateway.storage.connections import Urls
-from gateway.storage.writer import SYSTEM
 
 DATABASE = "lockgate"
 

@@ -16,14 +16,14 @@ from gateway import opening
 from gateway.clock import SystemClock
 from gateway.errors import Misconfigured
 from gateway.issuer_keys import Issuers
-from gateway.ledger import Append, Draft
+from gateway.ledger import SYSTEM, Append, Draft
 from gateway.settings import Settings
 from gateway.storage import connections, identity, journal, rotation, signers
 from gateway.storage.connections import Urls
 from gateway.storage.journal import Kept
 from gateway.storage.rotation import Rotated
 from gateway.storage.sealing import Pen
-from gateway.storage.writer import SYSTEM, OpenGate, Writer
+from gateway.storage.writer import OpenGate, Writer
 from proofs import losses
 from proofs.keys import PrivateKey
 

@@ -12,11 +12,10 @@ from typing import NamedTuple
 import orjson
 
 from gateway.errors import Unavailable
-from gateway.ledger import LedgerUnavailable
+from gateway.ledger import SYSTEM, LedgerUnavailable
 from gateway.storage.connections import Cursor
 from gateway.storage.desk import Desk
 from gateway.storage.signers import Signers
-from gateway.storage.writer import SYSTEM
 from proofs.keys import KeyRing, PublicKey, TrustedKey
 
 

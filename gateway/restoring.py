@@ -16,10 +16,10 @@ from pathlib import Path
 
 import orjson
 
-from gateway.activation import SYSTEM, Active, Policies, proven_actions
+from gateway.activation import Active, Policies, proven_actions
 from gateway.clock import Clock
 from gateway.errors import Misconfigured, Unavailable
-from gateway.ledger import Append, Draft, Ledger
+from gateway.ledger import SYSTEM, Append, Draft, Ledger
 from gateway.logs import log
 from gateway.publishing import Publishing
 from gateway.storage import acts, bundles

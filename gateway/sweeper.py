@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 from msgspec.structs import replace
 
-from gateway.activation import SYSTEM, Policies
+from gateway.activation import Policies
 from gateway.admission import call_text
 from gateway.autonomy import counting
 from gateway.clock import Clock
@@ -23,7 +23,7 @@ from gateway.connectors import Dispatch, Outcome
 from gateway.errors import BadRequest, Unavailable
 from gateway.execution import Connect
 from gateway.governance import switches
-from gateway.ledger import FullRow, State
+from gateway.ledger import SYSTEM, FullRow, State
 from gateway.logs import log
 from gateway.metrics import Metrics
 from gateway.parking import Parking

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-ROLES = ("operator", "sre", "safety", "finance", "growth", "commerce", "security", "founder", "auditor")
-APPROVER_ROLES = ROLES[:-1]  # An auditor reads and exports, and approves nothing.
-APPROVALS_MAX = 3  # `tools.md`: no rule asks for more persons than this.
+from tool_registry.contracts import APPROVER_ROLES, ROLES
+
+__all__ = ["APPROVALS_MAX", "APPROVER_ROLES", "ROLES", "Entity", "Question", "approval_counts"]
+
+APPROVALS_MAX = 3  # Persons counted, in all and of a role: no rule asks for more.
 
 _NONE_APPROVED = {"persons": 0, **dict.fromkeys(APPROVER_ROLES, 0)}
 

@@ -18,6 +18,10 @@ ToolDigest = NewType("ToolDigest", str)
 TOKEN_PATTERN = "tok_[0-9a-f]{16}"  # noqa: S105 - a token of redaction, and no secret
 """What a reader sees for a hidden value, and what an argument that resolves admits beside its own pattern."""
 
+ROLES = ("operator", "sre", "safety", "finance", "growth", "commerce", "security", "founder", "auditor")
+"""What a person may be: the closed list that declarations, policies and tokens name roles from."""
+APPROVER_ROLES = ROLES[:-1]  # An auditor reads and exports, and approves nothing.
+
 INTEGER_MAX = 2**53 - 1  # RFC 8785 profile: beyond it a JSON number is not one number everywhere.
 
 

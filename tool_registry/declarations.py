@@ -15,7 +15,9 @@ from unicodedata import is_normalized
 
 from tool_registry import digests, documents, soundness, texts
 from tool_registry.contracts import (
+    APPROVER_ROLES,
     INTEGER_MAX,
+    ROLES,
     Connector,
     Contract,
     Effect,
@@ -32,9 +34,8 @@ from tool_registry.contracts import (
 from tool_registry.documents import DeclarationError, Tree
 from tool_registry.members import NAME, Members
 
-__all__ = ["AGENTS", "ROLES", "DeclarationError", "parse", "parse_registered"]
+__all__ = ["AGENTS", "DeclarationError", "parse", "parse_registered"]
 
-ROLES = ("operator", "sre", "safety", "finance", "growth", "commerce", "security", "founder", "auditor")
 AGENTS = "agents"
 """Beside the roles in `visible_to`: registered agents."""
 
@@ -110,7 +111,9 @@ def _contract(root: Members) -> Contract:
         result=_fields(root, "result"),
         reason_codes=root.texts("reason_codes", pattern=_REASON, expected="such as late_delivery", most=CHOICES_MAX),
         risk=root.expression("risk"),
-        approver=root.text("approver", pattern="|".join(ROLES[:-1]), expected=f"one of: {', '.join(ROLES[:-1])}"),
+        approver=root.text(
+            "approver", pattern="|".join(APPROVER_ROLES), expected=f"one of: {', '.join(APPROVER_ROLES)}"
+        ),
         excluded=root.texts(
             "excluded", pattern=_MEMBER, expected="such as appeal.first_decider", most=FACTS_MAX, default=()
         ),

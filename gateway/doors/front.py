@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from gateway.activation import SYSTEM
 from gateway.admission import correlation_shown
 from gateway.answers import Reply
 from gateway.doors.connections import UNREAD, WHOLE
@@ -27,7 +26,7 @@ from gateway.doors.messages import (
 from gateway.entries import note
 from gateway.errors import Fault, Unavailable
 from gateway.identity import Principal
-from gateway.ledger import Strike
+from gateway.ledger import SYSTEM, Strike
 from gateway.lights import Lights
 from gateway.logs import dropped, log, log_call
 from gateway.metrics import Metrics

@@ -7,7 +7,6 @@ whatever its answer is.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +41,7 @@ from gateway.evidence import Evidence
 from gateway.explaining import Explaining
 from gateway.identity import Principal
 from gateway.inquiries import Inquiries
-from gateway.ledger import LedgerUnavailable
+from gateway.ledger import SYSTEM, LedgerUnavailable, State
 from gateway.lights import Lights
 from gateway.logs import log
 from gateway.metrics import Metrics
@@ -55,10 +54,10 @@ from gateway.undoing import Undoing
 from gateway.uploads import Uploads
 from gateway.waiting import WaitingRoom
 from proofs.approvals import Verdict
-from proofs.shapes import NAME
+from proofs.shapes import DIGEST, NAME
 
 FEEDBACK_LENGTH_MAX = 2000  # Characters: a paragraph, not a report.
-STATES = ("executing", "executed", "failed", "not_done", "in_doubt", "parked", "rejected", "cancelled", "expired")
+STATES = tuple(state.value for state in State if state is not State.REFUSED)  # A refused call has no row to list.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +109,7 @@ class Asked:
     def digest(self) -> str:
         """The digest of the path; the empty one, which nothing has, for text that is none."""
         text = self.request.path_params["digest"]
-        return text if _DIGEST.fullmatch(text) else ""
+        return text if DIGEST.fullmatch(text) else ""
 
     async def nothing(self) -> None:
         """Raises `BadRequest` for a body that says anything: none is awaited here, and `{}` says nothing."""
@@ -136,7 +135,6 @@ QUERIES = {
     "/v1/audit/entries": frozenset({"after"}),
 }
 """The members that a query may have, by path; those of all other guarded routes have none."""
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 Route = Callable[[Asked], Awaitable[Reply | Response]]
 
@@ -260,7 +258,7 @@ class Routes:
             principal = incoming.principal
             self._in.lights.note(
                 entries.note(
-                    principal.tenant if principal else "system",
+                    principal.tenant if principal else SYSTEM,
                     fault.reason,
                     principal=principal.reference if principal else None,
                     # Never the id of the path, which may be anybody's, or nobody's.

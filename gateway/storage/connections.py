@@ -6,7 +6,6 @@ shadow it), or acknowledges a commit before it is flushed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from proofs import shapes
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -54,8 +55,6 @@ _WRITER: Mapping[str, str] = {
     # Shorter: who waits for a head hears of it as an error, not as the end of the session.
     "lock_timeout": "900ms",
 }
-
-_TENANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 class DatabaseUnavailable(Exception):
@@ -102,7 +101,7 @@ def transaction(connection: Connection, tenants: Sequence[str]) -> Iterator[Curs
 def tenant_array(tenants: Sequence[str]) -> str:
     """`tenants` as the text of an array for the setting `app.tenants`; names need no quoting, others are refused."""
     for tenant in tenants:
-        if not _TENANT.fullmatch(tenant):
+        if not shapes.NAME.fullmatch(tenant):
             raise ValueError("tenant: expected a name such as `acme`, of lower case letters, digits, `_` and `-`")
     return "{" + ",".join(tenants) + "}"
 

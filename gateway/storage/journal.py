@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from gateway.logs import log
 from gateway.storage import connections
 from gateway.storage.connections import Connection
-from proofs import canonical, checkpoints, losses
+from proofs import canonical, checkpoints, losses, shapes
 from proofs.checkpoints import Checkpoint
 from proofs.errors import EvidenceError
 
@@ -28,8 +27,6 @@ FILE_BYTES_MAX = 8 * 1024 * 1024
 """A longer file becomes `<tenant>.jsonl.1`, replacing the one before: 20,000 checkpoints stay at least."""
 _TAIL_BYTES = 64 * 1024
 _STOP_SECONDS = 5.0
-
-_TENANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 class LogSetBack(Exception):
@@ -190,7 +187,7 @@ def differing(connection: Connection, directory: Path) -> list[Kept]:
 def tenants(directory: Path) -> list[str]:
     """The chains that the directory has files of."""
     names = {path.name.split(".")[0] for path in directory.glob("*.jsonl*")}
-    return sorted(name for name in names if _TENANT.fullmatch(name))
+    return sorted(name for name in names if shapes.NAME.fullmatch(name))
 
 
 def set_aside(directory: Path, lost: Checkpoint) -> None:
@@ -222,7 +219,7 @@ def _is_declared(connection: Connection, kept: Checkpoint) -> bool:
 
 
 def _path(directory: Path, tenant: str) -> Path:
-    if not _TENANT.fullmatch(tenant):
+    if not shapes.NAME.fullmatch(tenant):
         raise ValueError("tenant: expected a plain name")
     return directory / f"{tenant}.jsonl"
 

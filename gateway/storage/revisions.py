@@ -7,10 +7,10 @@ that day for a newer one. What is kept here never falls, so none that was replac
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-_TENANT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+from proofs import shapes
+
 _DIGITS_MAX = 16
 
 
@@ -27,7 +27,7 @@ class Revisions:
         self._newest: dict[str, int] = {}
         if directory.is_dir():
             for file in sorted(directory.iterdir()):
-                if _TENANT.fullmatch(file.name):
+                if shapes.NAME.fullmatch(file.name):
                     self._newest[file.name] = _read(file)
 
     def newest(self, tenant: str) -> int:

@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.ledger import SYSTEM
 from gateway.storage import connections, packed, statements, writing
 from gateway.storage.connections import Connection
 from gateway.storage.link import Link, rows
 from gateway.storage.sealing import Pen, Standing, seal
-from gateway.storage.writer import IN_THE_WAY, SYSTEM, standings
+from gateway.storage.writer import IN_THE_WAY, standings
 from proofs.checkpoints import Checkpoint
 from proofs.keys import PrivateKey
 

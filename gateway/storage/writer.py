@@ -22,6 +22,7 @@ import psycopg
 from psycopg.pq.abc import PGresult
 
 from gateway.ledger import (
+    SYSTEM,
     Act,
     ActRefused,
     Answer,
@@ -46,7 +47,6 @@ from gateway.storage.signers import SignerMissing
 from proofs import chain, tree
 from proofs.checkpoints import Checkpoint
 
-SYSTEM = "system"
 """The tenant whose chain holds what belongs to no tenant, and whose switch stops everything."""
 
 _TRIES = 4

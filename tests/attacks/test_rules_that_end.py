@@ -7,16 +7,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from deploy.demo.client import Answer, Client
 from deploy.demo.world import World
+from gateway.activation import Active, Policies
+from gateway.errors import Unavailable
 from policies import bundles
 from policies.bundles import Manifest
 from tests.world.stories import Story, eventually
@@ -186,3 +190,16 @@ def test_an_expired_bundle_decides_nothing_but_its_own_end(pair: Pair) -> None:
     assert followed
     assert [(answer.status, answer.document["status"]) for answer in done] == [(200, "executed")] * 2
     assert len(story.effects_on(order)) == 2
+
+
+@pytest.mark.parametrize(("now_ms", "decides"), [(999, True), (1000, False), (1001, False)])
+def test_a_bundle_ends_at_the_very_instant_that_it_names(now_ms: int, decides: bool) -> None:
+    """
+    C10: `not_after` is exclusive: a millisecond before, the bundle decides; at the instant itself it does not.
+    """
+    ending = cast(Active, SimpleNamespace(tenant=TENANT, revision=1, bundle_digest="sha256:b", not_after_ms=1000))
+    policies = Policies(lambda: now_ms, cast(Any, None))
+    policies.put(TENANT, ending, is_quarantined=False)
+
+    with nullcontext() if decides else pytest.raises(Unavailable, match="policy_expired"):
+        policies.require_in_force(TENANT, ending, "issue_refund")

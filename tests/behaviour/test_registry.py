@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from policies.questions import ROLES
 from policies.schema import generate
 from tool_registry import declarations, schemas
 from tool_registry.contracts import Contract, Label
@@ -327,13 +326,6 @@ def test_results_carry_exactly_the_declared_members(registry: Registry) -> None:
         shape.check({"product_id": "prd_1", "price_cents": 1999, "iban 4711": 1})
 
     assert caught.value.faults == [("", "no member but product_id, price_cents")]
-
-
-def test_roles_are_those_of_the_policies() -> None:
-    """
-    The closed list of roles that a declaration may name is the list that policies know.
-    """
-    assert declarations.ROLES == ROLES
 
 
 def test_secrets_are_visible_to_nobody(registry: Registry) -> None:

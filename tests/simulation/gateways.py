@@ -18,7 +18,7 @@ from uuid import UUID
 
 import orjson
 
-from gateway.activation import SYSTEM, Active, Policies
+from gateway.activation import Active, Policies
 from gateway.answers import Answers, Reply
 from gateway.approving import Approving
 from gateway.capacity import Capacity
@@ -29,7 +29,7 @@ from gateway.gathering import Gather
 from gateway.governance import Governance
 from gateway.identity import Principal, PrincipalKind
 from gateway.killpoints import Stages
-from gateway.ledger import Act, Answer, ApprovalRow, FullRow, LedgerUnavailable, Look, Placed, Seen, State
+from gateway.ledger import SYSTEM, Act, Answer, ApprovalRow, FullRow, LedgerUnavailable, Look, Placed, Seen, State
 from gateway.lights import Lights
 from gateway.metrics import Metrics
 from gateway.parking import Parking

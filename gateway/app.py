@@ -204,7 +204,7 @@ async def _assembled(
         ),
         ending=ending,
     )
-    shared.metrics.places.set_function(lambda: shared.capacity.size)
+    shared.metrics.capacity.set_function(lambda: shared.capacity.size)
     stack.push_async_callback(shared.lights.drain)
     policies, publishing, restoring = await _policies(shared, keys.signers, roots, stack)
     hands = _hands(shared, policies, stack)

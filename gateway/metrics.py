@@ -33,7 +33,7 @@ class Metrics:
             "lockgate_reconciled", "Outcomes settled by the sweeper", ["state"], registry=self.registry
         )
         self.in_flight = Gauge("lockgate_calls_in_flight", "Calls being handled", registry=self.registry)
-        self.places = Gauge("lockgate_places", "Requests that may be under way at once", registry=self.registry)
+        self.capacity = Gauge("lockgate_capacity", "Requests that may be under way at once", registry=self.registry)
         self.open_intents = Gauge("lockgate_open_intents", "Intents without outcome", registry=self.registry)
         self.lines_dropped = Gauge("lockgate_log_lines_dropped", "Log lines never written", registry=self.registry)
         self.stage = self._stages.observe

@@ -18,7 +18,7 @@ from tool_registry.contracts import Effect, Family
 from tool_registry.registry import load_catalogue
 
 TENANTS = ("acme", "globex")
-ISSUER = "https://issuer.lockgate.dev"
+ISSUER = "https://issuer.lockgate.example"
 AUDIENCE = "lockgate-dev"
 LEVELS = (0, 1, 2, 3)
 

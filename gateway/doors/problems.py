@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.errors import Fault
 
-TYPES = "https://lockgate.dev/problems/"  # An identifier (RFC 9457 §3.1.1); docs/errors.md has a paragraph per reason.
+TYPES = "urn:lockgate:problem:"  # An identifier (RFC 9457 §3.1.1); docs/errors.md has a paragraph per reason.
 
 
 def document(fault: Fault) -> dict[str, Any]:

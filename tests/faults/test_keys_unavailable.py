@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.client import Answer
 from deploy.demo.world import GatewayFailed
 from tests.world.ground import Ground
 
@@ -69,17 +68,11 @@ def test_files_that_are_damaged_while_the_gateway_runs_change_nothing(field: Gro
     M03: what was trusted at the start is trusted until the next one, issuers and their keys for a minute, and nothing
     that is put in its place is.
     """
-    assert refund(field).status == 200
+    assert field.refund().status == 200
 
     with ExitStack() as stack:
         for name in (*FILES, BUNDLE):
             stack.enter_context(damaged(field, name, DAMAGES["half written"]))
-        during = refund(field)
+        during = field.refund()
 
     assert during.status == 200
-
-
-def refund(field: Ground) -> Answer:
-    """A small refund under a key of its own."""
-    arguments = {"order_id": "ord_1003", "amount_cents": 3}
-    return field.client().call(field.person("finance").token, "issue_refund", arguments, reason="damaged_item")

@@ -55,14 +55,8 @@ def between(server: Server, shared_ground: Ground) -> Iterator[Between]:
 @pytest.fixture
 def opa_field(between: Between, field: Ground) -> Ground:
     """The ground, with a gateway whose Rego is evaluated by the server."""
-    assert refund(field).status == 200
+    assert field.refund().status == 200
     return field
-
-
-def refund(field: Ground) -> Answer:
-    """A small refund under a key of its own."""
-    arguments = {"order_id": "ord_1003", "amount_cents": 3}
-    return field.client().call(field.person("finance").token, "issue_refund", arguments, reason="damaged_item")
 
 
 def told(answer: Answer) -> tuple[int, str]:
@@ -138,9 +132,9 @@ def test_a_server_that_lies_is_a_no_until_it_stops(opa_field: Ground, between: B
     for lie, (misbehaviour, _) in LIES.items():
         with between.misbehaving(misbehaviour):
             started = time.monotonic()
-            found[lie] = refund(opa_field)
+            found[lie] = opa_field.refund()
             slow[lie] = time.monotonic() - started
-        after[lie] = refund(opa_field)
+        after[lie] = opa_field.refund()
     effects = opa_field.oracle.effects()
 
     assert {lie: told(answer) for lie, answer in found.items()} == {lie: no for lie, (_, no) in LIES.items()}
@@ -156,7 +150,7 @@ def test_a_redirect_is_not_followed(opa_field: Ground, between: Between, server:
     with opa.between(server) as elsewhere:
         there = {"Location": f"{elsewhere.origin}/v1/data/lockgate/rules/x/lockgate_answer"}
         with between.misbehaving(lambda said: Said(b"", 307, there)):
-            answer = refund(opa_field)
+            answer = opa_field.refund()
 
         assert told(answer) == UNAVAILABLE
         assert elsewhere.seen == {}
@@ -216,7 +210,7 @@ def test_a_server_that_is_down_and_comes_back_empty_is_given_the_bundle_once(
     C04: killed: 503; restarted empty: the first call of many at once gives it the bundle, and all are decided.
     """
     server.kill()
-    down = refund(opa_field)
+    down = opa_field.refund()
     given = between.given()
     server.start()
     answers = rush(opa_field.gateway().url, asks(opa_field, 30))
@@ -232,11 +226,11 @@ def test_a_gateway_starts_while_the_server_is_down(opa_field: Ground, between: B
     """
     server.kill()
     opa_field.restart(settings={"LOCKGATE_OPA_URL": between.origin, "LOCKGATE_OPA_TOKEN": opa.TOKEN})
-    down = refund(opa_field)
+    down = opa_field.refund()
     server.start()
 
     assert told(down) == UNAVAILABLE
-    wait_for(lambda: refund(opa_field).status == 200, "the server was not found again")
+    wait_for(lambda: opa_field.refund().status == 200, "the server was not found again")
 
 
 @pytest.mark.parametrize(
@@ -254,10 +248,10 @@ def test_a_server_that_may_reach_out_is_not_asked(opa_field: Ground, server: Ser
     """
     server.kill()
     server.start(*(part for each in configured for part in ("--set", each)))
-    other = refund(opa_field)
+    other = opa_field.refund()
     server.kill()
     server.start()
-    good = refund(opa_field)
+    good = opa_field.refund()
 
     assert told(other) == UNAVAILABLE
     assert good.status == 200
@@ -269,10 +263,10 @@ def test_another_token_is_a_no(opa_field: Ground, server: Server, between: Betwe
     """
     server.kill()
     server.start(token="of-somebody-else")
-    other = refund(opa_field)
+    other = opa_field.refund()
     server.kill()
     server.start()
-    good = refund(opa_field)
+    good = opa_field.refund()
 
     assert told(other) == UNAVAILABLE
     assert good.status == 200

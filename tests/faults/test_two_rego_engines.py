@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Iterator
 
 import pytest
 
-from deploy.demo.client import Answer
 from policies.cedar import RuleHit
 from policies.errors import EngineUnavailable
 from policies.rego_answers import FAILED, UNDEFINED, RegoAnswer, RegoEngine
@@ -48,17 +47,17 @@ def test_engines_that_differ_on_a_call_deny_it_and_quarantine_the_bundle(shadowe
         document["result"]["decisions"][0]["deny"] = ["change-freeze"]
         return Said(json.dumps(document).encode())
 
-    agreed = _refund(shadowed)
+    agreed = shadowed.refund()
     with between.misbehaving(lambda said: None):
-        alone = _refund(shadowed)
+        alone = shadowed.refund()
     with between.misbehaving(frozen):
-        different = _refund(shadowed)
-    later = _refund(shadowed)
+        different = shadowed.refund()
+    later = shadowed.refund()
     metrics = shadowed.client().text("/metrics").decode()
     auditor = shadowed.person("auditor", tenant="system").token
     entries = shadowed.client().get("/v1/audit/entries", auditor).document["entries"]
     shadowed.restart()
-    restarted = _refund(shadowed)
+    restarted = shadowed.refund()
 
     assert agreed.status == 200
     assert (alone.status, alone.reason) == (503, "engine_unavailable")
@@ -118,8 +117,3 @@ class _Says(RegoEngine):
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
-
-
-def _refund(field: Ground) -> Answer:
-    arguments = {"order_id": "ord_1003", "amount_cents": 3}
-    return field.client().call(field.person("finance").token, "issue_refund", arguments, reason="damaged_item")

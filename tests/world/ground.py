@@ -60,6 +60,11 @@ class Ground:
         """Somebody of a role."""
         return self.world.cast.person(tenant, role, number)
 
+    def refund(self) -> Answer:
+        """What is asked when any governed write will do: a small refund under a key of its own."""
+        arguments = {"order_id": "ord_1003", "amount_cents": 3}
+        return self.client().call(self.person("finance").token, "issue_refund", arguments, reason="damaged_item")
+
     def fault(self, tool: str, mode: str, *, count: int = 1, seconds: int = 0) -> None:
         """Have the business misbehave."""
         order = {"tool": tool, "mode": mode, "count": count, **({"seconds": seconds} if seconds else {})}

@@ -107,6 +107,11 @@ def admit(
     return _call(document, envelope, principal, environment, tool, arguments, reason_code, key)
 
 
+def unquoted(key: str) -> str:
+    """The key that was sent, also as a structured-field string (draft-ietf-httpapi-idempotency-key-header §2.1)."""
+    return key[1:-1] if len(key) > 2 and key[0] == key[-1] == '"' else key
+
+
 def _call(
     document: Mapping[str, Any],
     envelope: Envelope,
@@ -195,8 +200,7 @@ def _reason_code(tool: PreparedTool, reason_code: object) -> str:
 def _key(key: str | None) -> str:
     if key is None:
         raise BadRequest("key_missing", "a write needs an Idempotency-Key header")
-    if len(key) > 2 and key[0] == key[-1] == '"':
-        key = key[1:-1]  # draft-ietf-httpapi-idempotency-key-header §2.1: a structured-field string
+    key = unquoted(key)
     if not _KEY.fullmatch(key):
         raise BadRequest("key_malformed", "expected 2 to 255 visible ASCII characters")
     return key

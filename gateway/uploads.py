@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from gateway.storage.desk import Desk
 from proofs.certificates import SignedCertificate
 
 UPLOADS_MAX = 4  # Each has a policy worker of its own while its cases run, and their proofs wait for one another.
+OF_A_TENANT_MAX = 2  # Publishing is what mends a bad bundle: no tenant's uploads keep another from it.
 
 
 class Uploads:
@@ -36,13 +38,14 @@ class Uploads:
         self._desk = desk
         self._refusals = refusals
         self._admits = admits
-        self._judging = 0
+        self._judging: Counter[str] = Counter()
+        """How many uploads of each tenant."""
 
     async def bundle(self, principal: Principal, raw: bytes) -> Reply:
         """201: stored, with the verdict that publishing takes as a fact. Raises `BadRequest` (422) with what failed."""
         tenant = principal.tenant
         active = self._policies.active(tenant)
-        with self._room():
+        with self._room(tenant):
             judged = await self._publishing.judge_bundle(raw, tenant, active.registry)
         verdict = judged.document()
         placed = await self._recorded(principal, "BUNDLE", verdict, judged.certificate)
@@ -61,7 +64,7 @@ class Uploads:
         """201: stored, and the active bundle proved over the tools that there would be. Raises `BadRequest` (422)."""
         tenant = principal.tenant
         active = self._policies.active(tenant)
-        with self._room():
+        with self._room(tenant):
             judged = await self._publishing.judge_tool(raw, tenant, active.bundle, active.registry, self._admits)
         verdict = {**judged.document(), "over": [active.bundle_digest, active.registry.digest]}
         if judged.certificate is not None:
@@ -88,15 +91,15 @@ class Uploads:
         return Reply(status=200, document={"in_force": in_force, "bundles": found})
 
     @contextmanager
-    def _room(self) -> Iterator[None]:
-        """Raises `Unavailable` (`overloaded`) for one upload more than may be judged at once."""
-        if self._judging >= UPLOADS_MAX:
+    def _room(self, tenant: str) -> Iterator[None]:
+        """Raises `Unavailable` (`overloaded`) for one more than may be judged at once, of the tenant or in all."""
+        if self._judging[tenant] >= OF_A_TENANT_MAX or self._judging.total() >= UPLOADS_MAX:
             raise Unavailable("overloaded", "too many uploads are being judged", retry_after_seconds=RETRY_SECONDS)
-        self._judging += 1
+        self._judging[tenant] += 1
         try:
             yield
         finally:
-            self._judging -= 1
+            self._judging[tenant] -= 1
 
     async def _recorded(
         self, principal: Principal, kind: str, verdict: dict[str, Any], signed: SignedCertificate | None

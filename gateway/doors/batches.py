@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from gateway import entries
-from gateway.admission import call_id_of, parse
+from gateway.admission import call_id_of, parse, unquoted
 from gateway.answers import Reply
 from gateway.approving import Approving
 from gateway.clock import Clock
@@ -60,7 +60,7 @@ class Batches:
         if "idempotency-key" in incoming.headers:
             raise _malformed("no Idempotency-Key header: each call has a `key` of its own")
         items = _items(parse(await incoming.body()), "calls")
-        keys = [each["key"] for each in items if isinstance(each.get("key"), str)]
+        keys = [unquoted(each["key"]) for each in items if isinstance(each.get("key"), str)]
         if len(set(keys)) != len(keys):
             # By itself the second would be given the answer of the first: here somebody meant two calls.
             raise _malformed("two calls of a batch have two keys")

@@ -146,17 +146,20 @@ def test_a_body_that_is_no_batch_is_refused_whole(story: Story, body: bytes, sta
 
 def test_a_key_stands_for_one_call_of_a_batch(story: Story) -> None:
     """
-    E12: two items of one key, or a key in the header, are refused with the whole batch, and nothing of it runs.
+    E12: two items of one key, also where one has it in quotes, or a key in the header, are refused with the whole
+    batch, and nothing of it runs.
     """
     finance, order = story.person("finance"), story.order(9_000)
     one, other = call(order, 1_000, key="batch-twice"), call(order, 1_001, key="batch-twice")
+    quoted = call(order, 1_000, key='"batch-twice"')
 
     answers = [
         send(story, finance.token, call(order, 1_002), one, other),
+        send(story, finance.token, one, quoted),
         send(story, finance.token, one, headers={"Idempotency-Key": "batch-header"}),
     ]
 
-    assert [(answer.status, answer.reason) for answer in answers] == [(422, "batch_malformed")] * 2
+    assert [(answer.status, answer.reason) for answer in answers] == [(422, "batch_malformed")] * 3
     assert story.effects_on(order) == []
 
 

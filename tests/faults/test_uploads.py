@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from gateway.activation import Policies
-from gateway.errors import BadRequest, Unavailable
+from gateway.errors import Fault, Unavailable
 from gateway.identity import Principal, PrincipalKind
 from gateway.ledger import Act, Answer, LedgerUnavailable, Look, Placed, Seen
 from gateway.publishing import Judged, Publishing
@@ -101,22 +102,38 @@ def test_an_upload_that_cannot_be_recorded_is_not_stored() -> None:
     assert asyncio.run(upload()) == 0
 
 
-def test_only_so_many_uploads_are_judged_at_once() -> None:
-    """
-    Every judgement keeps processes of its own; one too many is told to come back, and the next finds room again.
-    """
+def judged(*tenants: str) -> list[str]:
+    """What uploads of these tenants hear that come at once, and then what one more of the first hears."""
 
     async def crowd() -> list[object]:
         judges, tables = Judges(Judged(stage="read")), Tables()
         taken = uploads(judges, tables, is_up=True)
-        tasks = [asyncio.ensure_future(taken.bundle(FOUNDER, b"{}")) for _ in range(UPLOADS_MAX + 1)]
+        founders = [replace(FOUNDER, tenant=tenant) for tenant in tenants]
+        tasks = [asyncio.ensure_future(taken.bundle(founder, b"{}")) for founder in founders]
         await asyncio.sleep(0)
         judges.may_go_on.set()
         answers: list[object] = await asyncio.gather(*tasks, return_exceptions=True)
-        return [*answers, *await asyncio.gather(taken.bundle(FOUNDER, b"{}"), return_exceptions=True)]
+        return [*answers, *await asyncio.gather(taken.bundle(founders[0], b"{}"), return_exceptions=True)]
 
-    *first, one_too_many, later = asyncio.run(crowd())
+    return [each.reason for each in asyncio.run(crowd()) if isinstance(each, Fault)]
 
-    assert [type(each) for each in [*first, later]] == [BadRequest] * (UPLOADS_MAX + 1)
-    assert isinstance(one_too_many, Unavailable)
-    assert one_too_many.reason == "overloaded"
+
+def test_only_so_many_uploads_are_judged_at_once() -> None:
+    """
+    Every judgement keeps processes of its own; one too many is told to come back, and the next finds room again.
+    """
+    tenants = ["acme", "globex", "initech", "umbrella", "hooli"]
+
+    told = judged(*tenants)
+
+    assert len(tenants) == UPLOADS_MAX + 1
+    assert told == [*["bundle_refused"] * UPLOADS_MAX, "overloaded", "bundle_refused"]
+
+
+def test_a_tenant_that_uploads_keeps_no_other_from_publishing() -> None:
+    """
+    B06: of one tenant's uploads only its share is judged at once; another tenant's find room beside them.
+    """
+    told = judged("acme", "acme", "acme", "acme", "globex", "globex")
+
+    assert told == [*["bundle_refused"] * 2, *["overloaded"] * 2, *["bundle_refused"] * 3]

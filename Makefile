@@ -1,7 +1,7 @@
 # `make` alone prints the targets. Every target that runs Python makes .venv first, from a hash-pinned lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format lint types imports bench bench-proofs faults overload replicas soak simulate corpus conformance names opa differential mutants lock clean set-up-run set-up-dev
+.PHONY: help demo dev test check format lint types imports bench bench-proofs faults kill-points overload replicas soak simulate corpus conformance names opa differential mutants lock clean set-up-run set-up-dev
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -n 2
@@ -42,6 +42,9 @@ bench-proofs: set-up-dev ## what proofs cost: the gate, a large bundle, a re-che
 faults: set-up-dev ## every campaign of kills, faults and attacks, resumable; prints a table and writes build/faults.json
 	@$(PYTHON) -m tests.campaigns
 
+kill-points: set-up-dev ## kill -9 before and after every stage and around COMMIT, ROUNDS=50 times each; writes build/kill-points.json
+	@$(PYTHON) -m tests.campaigns.kill_points --rounds $(or $(ROUNDS),50)
+
 replicas: set-up-dev ## a primary lost under load, its standby promoted, the old one back; writes build/replicas.json
 	@$(PYTHON) -m tests.load.replicas
 
@@ -53,7 +56,7 @@ simulate: export SIMULATED_CALLS ?= 1000000
 simulate: set-up-dev ## calls over a model of the ledger in virtual time, with faults from seeds; writes build/simulation.json
 	@$(PYTHON) -m tests.simulation --calls $(SIMULATED_CALLS)
 
-overload: set-up-dev ## ten minutes of five times the capacity (SECONDS=600); writes build/overload.json
+overload: set-up-dev ## ten minutes of five times the capacity (SECONDS=600), and a tenant beside a flood; writes build/overload.json
 	@$(PYTHON) -m tests.campaigns.overload --seconds $(or $(SECONDS),600)
 
 corpus: set-up-dev ## published Cedar cases against engine, closures and solver (CORPUS=FILE for another archive)

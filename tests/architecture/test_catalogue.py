@@ -16,7 +16,8 @@ CASES = {"A": 14, "B": 7, "C": 15, "D": 9, "E": 13, "F": 21, "G": 14, "H": 7, "I
 """How many cases each group has, so that a lost row is missed."""
 IDS = [f"{group}{number:02}" for group, count in CASES.items() for number in range(1, count + 1)]
 _ID = re.compile(r"\b([A-M]\d\d)\b(?: to ([A-M]\d\d)\b)?")
-_TEST = re.compile(r"`([a-z]+/test_[a-z0-9_]+\.py::test_[a-z0-9_]+)`")
+_TEST = re.compile(r"`([a-z]+/test_[a-z0-9_]+\.py::test_[a-z0-9_]+|campaigns/[a-z_]+\.py::[a-z_]+)`")
+"""A test, or a function of a campaign of `make faults`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,13 @@ def rows() -> tuple[Row, ...]:
 
 @cache
 def mentions() -> dict[str, frozenset[str]]:
-    """Every test function, by `folder/file.py::name`, with the IDs that its docstring or its module's names."""
+    """Tests and functions of campaigns, by `folder/file.py::name`, with the IDs that they or their module name."""
     return {
         f"{path.relative_to(ROOT / 'tests').as_posix()}::{node.name}": named(parsed(path)) | named(node)
         for path in python_files("tests")
         for node in ast.walk(parsed(path))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.name.startswith("test_") or path.parent.name == "campaigns")
     }
 
 

@@ -44,7 +44,7 @@ _ERRING = (
 
 
 def run(part: Part) -> Iterable[Tally]:
-    """One part: even ones the Rego engines, odd ones the joined decider. A short one is both."""
+    """C15: one part, even ones the Rego engines, odd ones the joined decider. A short one is both."""
     if part.is_short or part.number % 2 == 0:
         yield _rego(part)
     if part.is_short or part.number % 2:

@@ -3,18 +3,27 @@
 A part visits every kill point a few times on one ground (`tests/faults/kill_points`). Then a gateway that lives on
 loses its connection to the database around the COMMIT of intend and of settle: it reads back what became of it, and its
 client gets the true answer.
+
+`python -m tests.campaigns.kill_points --rounds 50` is the long form of F01: every kill point so many times, the four
+around COMMIT among them. It prints a line for each, and writes `build/kill-points.json`.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import secrets
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from random import Random
+from typing import Any
 
 from deploy.demo.client import Answer, Client
+from deploy.demo.world import ROOT
 from gateway.opening import DATABASE
-from tests.campaigns.tallies import Part, Tally
+from tests.campaigns.tallies import FAILURES_SHOWN, Part, Tally
 from tests.faults.kill_points import COMMIT_POINTS, POINTS, STAGE_POINTS, Kill, expected, round_of
 from tests.world import proxy
 from tests.world.ground import Ground, ground
@@ -25,6 +34,9 @@ ROUNDS = 3
 CUTS = 8
 """Of each of the four kinds, in each part: 56 of each in all."""
 SHORT = ("intend:after", "execute:after", "settle:landed")
+LONG_ROUNDS = 50
+ROUNDS_OF_A_GROUND = 5
+"""Of the long form: what each round reads, exports and verifies grows with every round before."""
 
 
 def run(part: Part) -> Iterable[Tally]:
@@ -33,9 +45,7 @@ def run(part: Part) -> Iterable[Tally]:
     with ground() as broken:
         kills = []
         for number in range(part.size(ROUNDS, 1)):
-            points = list(SHORT if part.is_short else STAGE_POINTS if number else POINTS)
-            chance.shuffle(points)
-            kills += round_of(broken, points)
+            kills += _round(broken, SHORT if part.is_short else STAGE_POINTS if number else POINTS, chance)
             part.tell(f"round {number + 1}: {len(kills)} kills")
         cut = list(_cuts(broken, part.size(CUTS, 1)))
         found = broken.reconcile()
@@ -54,6 +64,11 @@ def run(part: Part) -> Iterable[Tally]:
         times=len(cut),
         failures=failures,
     )
+
+
+def _round(broken: Ground, points: Sequence[str], chance: Random) -> list[Kill]:
+    """Each of these points once, in any order."""
+    return round_of(broken, chance.sample(points, len(points)))
 
 
 def _failures(kill: Kill) -> Iterator[str]:
@@ -91,3 +106,56 @@ def _cuts(broken: Ground, count: int) -> Iterator[tuple[str, tuple[int, str, int
 def _refund(broken: Ground, key: str, client: Client) -> Answer:
     arguments = {"order_id": "ord_1003", "amount_cents": 7}
     return client.call(broken.person("finance").token, "issue_refund", arguments, reason="damaged_item", key=key)
+
+
+def main() -> int:
+    """F01: the long form. Exit status 1: something did not hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.campaigns.kill_points")
+    parser.add_argument("--rounds", type=int, default=LONG_ROUNDS, help=f"kills at each point ({LONG_ROUNDS})")
+    parser.add_argument("--seed", type=int, default=20_26)
+    options = parser.parse_args()
+    began, kills = time.monotonic(), list[Kill]()
+    for first in range(0, options.rounds, ROUNDS_OF_A_GROUND):
+        kills += _on_a_ground(options.seed, range(first, min(first + ROUNDS_OF_A_GROUND, options.rounds)))
+    seconds = round(time.monotonic() - began)
+    rows = [_row(point, [kill for kill in kills if kill.point == point]) for point in POINTS]
+    document = {"rounds": options.rounds, "seed": options.seed, "seconds": seconds, "rows": rows}
+    (ROOT / "build").mkdir(exist_ok=True)
+    (ROOT / "build" / "kill-points.json").write_text(json.dumps(document, indent=1))
+    _print(rows, f"{len(kills):,} kills, seed {options.seed}, {seconds:,} s")
+    return int(any(row["failures"] for row in rows))
+
+
+def _on_a_ground(seed: int, rounds: range) -> Iterator[Kill]:
+    """Some rounds on a new world; each has its own chance, whatever ran before."""
+    with ground() as broken:
+        for number in rounds:
+            part = Part(number=number, seed=seed)
+            kills = _round(broken, POINTS, part.chance())
+            part.tell(f"{len(kills)} kills, {sum(bool(list(_failures(kill))) for kill in kills)} with failures")
+            yield from kills
+
+
+def _row(point: str, kills: Sequence[Kill]) -> dict[str, Any]:
+    """What became of the calls that were killed at one point."""
+    return {
+        "point": point,
+        "kills": len(kills),
+        "left": dict(Counter(kill.recovered for kill in kills)),
+        "effects": sum(kill.effects for kill in kills),
+        "failures": list(dict.fromkeys(each for kill in kills for each in _failures(kill))),
+    }
+
+
+def _print(rows: Sequence[dict[str, Any]], whole: str) -> None:
+    print(f"{'killed at':<20}{'kills':>8}{'effects':>9}{'failures':>10}  left by the fall")
+    for row in rows:
+        left = ", ".join(f"{count} {state}" for state, count in row["left"].items())
+        print(f"{row['point']:<20}{row['kills']:>8,}{row['effects']:>9,}{len(row['failures']):>10}  {left}")
+        for failure in row["failures"][:FAILURES_SHOWN]:
+            print(f"  ! {failure}")
+    print(whole)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -64,7 +64,7 @@ def run(part: Part) -> Iterable[Tally]:
 
 
 def flips(draw: random.Random, log: Log, times: int) -> Tally:
-    """One bit, anywhere."""
+    """G01: one bit, anywhere."""
     ends, failures = list(accumulate(len(line) for line in log.lines)), []
     for bit in draw.sample(range(8 * len(log.raw)), times):
         line = bisect_right(ends, bit // 8) + 1
@@ -104,7 +104,7 @@ def forgeries(draw: random.Random, times: int) -> Tally:
 
 
 def readings(draw: random.Random, times: int) -> Iterator[Tally]:
-    """Good and changed exports, each before both verifiers."""
+    """G11: good and changed exports, each before both verifiers."""
     good, bad = [], []
     for _ in range(times):
         log = random_log(draw, draw.randrange(2, 60), turns=draw.choice((0, 0, 1, 2)), is_named=draw.random() < 0.8)

@@ -20,7 +20,7 @@ from gateway.settings import read
 from gateway.storage.cluster import ClusterFailed
 from gateway.storage.connections import DatabaseUnavailable
 from gateway.storage.identity import DatabaseOfAnother
-from gateway.storage.journal import LogSetBack
+from gateway.storage.kept_checkpoints import LogSetBack
 from gateway.storage.migrations import MigrationFailed
 from gateway.storage.places import UnfitPlace
 from gateway.storage.rotation import InTheWay

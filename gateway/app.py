@@ -60,7 +60,7 @@ from gateway.roles import RoleBook
 from gateway.settings import Settings
 from gateway.settlement import Settlement
 from gateway.sources import LedgerViews, LocalFact, Sources
-from gateway.storage import connections, journal, signers
+from gateway.storage import connections, kept_checkpoints, signers
 from gateway.storage.books import Books
 from gateway.storage.connections import Urls
 from gateway.storage.desk import Desk
@@ -150,7 +150,7 @@ class _Keys:
 async def _ledger(
     settings: Settings, urls: Urls, keys: _Keys, outside: Outside, clock: LogClock, stack: AsyncExitStack
 ) -> Books:
-    notes = journal.Journal(settings.data / "checkpoints")
+    notes = kept_checkpoints.KeptCheckpoints(settings.data / "checkpoints")
     notes.start()
     stack.callback(notes.stop)
     pen = Pen(environment=settings.environment, signers=keys.signers, random_bytes=outside.randomness.bytes)

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, ExitStack
 from gateway.errors import Misconfigured
 from gateway.ledger import SYSTEM
 from gateway.settings import Settings
-from gateway.storage import connections, identity, journal, migrations, startup
+from gateway.storage import connections, identity, kept_checkpoints, migrations, startup
 from gateway.storage.cluster import Cluster
 from gateway.storage.connections import Urls
 
@@ -48,9 +48,9 @@ def require_ours(settings: Settings, urls: Urls) -> int:
     """
     with connections.connect(urls.app) as connection:
         kept = settings.data / "checkpoints"
-        journal.compare(connection, kept)
+        kept_checkpoints.compare(connection, kept)
         identity.require(settings.data, identity.read(connection, SYSTEM))
-        named = sorted({*journal.tenants(kept), SYSTEM})
+        named = sorted({*kept_checkpoints.tenants(kept), SYSTEM})
         with connections.transaction(connection, named) as cursor:
             found = cursor.execute("select coalesce(max(at_ms), 0) from lockgate.heads").fetchone()
     return int(found[0]) if found is not None else 0

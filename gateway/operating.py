@@ -18,9 +18,9 @@ from gateway.errors import Misconfigured
 from gateway.issuer_keys import Issuers
 from gateway.ledger import SYSTEM, Append, Draft
 from gateway.settings import Settings
-from gateway.storage import connections, identity, journal, rotation, signers
+from gateway.storage import connections, identity, kept_checkpoints, rotation, signers
 from gateway.storage.connections import Urls
-from gateway.storage.journal import Kept
+from gateway.storage.kept_checkpoints import Kept
 from gateway.storage.rotation import Rotated
 from gateway.storage.sealing import Pen
 from gateway.storage.writer import OpenGate, Writer
@@ -49,7 +49,7 @@ def rotate_log_key(settings: Settings) -> Iterator[str]:
         key = _prepared(settings, urls)
         rotated = _rotated(urls, pen, _tenants(settings), key)
         for checkpoint in rotated.checkpoints:
-            journal.append(settings.data / "checkpoints", checkpoint)
+            kept_checkpoints.append(settings.data / "checkpoints", checkpoint)
         set_aside = signers.retire(folder, rotated.spent)
     yield f"{key.key_id} signs {len(rotated.checkpoints)} chains from here on"
     yield from (f"{path} signs nothing any more: keep it offline, or destroy it" for path in set_aside)
@@ -65,7 +65,7 @@ def accept_database(settings: Settings) -> Iterator[str]:
         urls = opening.database(settings, stack)
         folder = settings.data / "checkpoints"
         with connections.connect(urls.app) as connection:
-            present, kept = identity.read(connection, SYSTEM), journal.differing(connection, folder)
+            present, kept = identity.read(connection, SYSTEM), kept_checkpoints.differing(connection, folder)
         former = identity.remembered(settings.data)
         if not present["begins"]:
             raise Misconfigured("the database holds no log at all: restore a backup, or start with an empty data home")
@@ -99,7 +99,7 @@ def _declare(writer: Writer, folder: Path, each: Kept) -> str:
         if each.size >= checkpoint.size:
             raise each.set_back
         _record(writer, Draft(tenant=checkpoint.tenant, kind=losses.KIND, members=losses.members(checkpoint)))
-    journal.set_aside(folder, checkpoint)
+    kept_checkpoints.set_aside(folder, checkpoint)
     return f"log of `{checkpoint.tenant}`: what followed entry {each.size}, up to {checkpoint.size}, is lost, on record"
 
 
@@ -125,4 +125,4 @@ def _prepared(settings: Settings, urls: Urls) -> PrivateKey:
 def _tenants(settings: Settings) -> Sequence[str]:
     """Every chain that this host knows of: those of the issuers, and those that it keeps checkpoints of."""
     named = Issuers(settings.issuers, SystemClock()).tenants
-    return sorted({*named, *journal.tenants(settings.data / "checkpoints"), SYSTEM})
+    return sorted({*named, *kept_checkpoints.tenants(settings.data / "checkpoints"), SYSTEM})

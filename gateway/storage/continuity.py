@@ -2,7 +2,7 @@
 
 Every batch compares the heads that it locks with the newest checkpoint that this process committed; a new session also
 looks that very checkpoint up, because a restored database may have grown past its size since. Start-up makes the same
-comparison with the files (`journal`).
+comparison with the files (`kept_checkpoints`).
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from gateway.ledger import Append, Draft
-from gateway.storage import journal
+from gateway.storage import kept_checkpoints
 from gateway.storage.cluster import Cluster
 from gateway.storage.connections import Urls, connect
-from gateway.storage.journal import Journal, LogSetBack
+from gateway.storage.kept_checkpoints import KeptCheckpoints, LogSetBack
 from gateway.storage.sequencer import Sequencer
 from gateway.storage.writer import Writer
 from tests.world import acts
@@ -20,10 +20,10 @@ from tests.world.acts import ACME, GLOBEX
 
 
 def _write(url: str, directory: Path, *, notes: int, tenant: str = ACME) -> None:
-    """Append entries, each in a batch of its own, beside a journal."""
+    """Append entries, each in a batch of its own, beside the files."""
 
     async def story() -> None:
-        kept = Journal(directory, interval_seconds=0.0)
+        kept = KeptCheckpoints(directory, interval_seconds=0.0)
         kept.start()
         sequencer = Sequencer(Writer(acts.writing(url), acts.pen()), on_checkpoints=kept.note)
         sequencer.start()
@@ -37,7 +37,7 @@ def _write(url: str, directory: Path, *, notes: int, tenant: str = ACME) -> None
 
 def _compare(url: str, directory: Path) -> None:
     with connect(url) as connection:
-        journal.compare(connection, directory)
+        kept_checkpoints.compare(connection, directory)
 
 
 def test_newest_checkpoint_of_each_tenant_is_in_its_file(database: Urls, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_newest_checkpoint_of_each_tenant_is_in_its_file(database: Urls, tmp_pat
     _write(database.app, tmp_path, notes=5)
     _write(database.app, tmp_path, notes=2, tenant=GLOBEX)
 
-    kept = [journal.last(tmp_path, tenant) for tenant in (ACME, GLOBEX, "nobody")]
+    kept = [kept_checkpoints.last(tmp_path, tenant) for tenant in (ACME, GLOBEX, "nobody")]
 
     assert [each and each.size for each in kept] == [5, 2, None]
     assert (tmp_path / "acme.jsonl").stat().st_mode & 0o077 == 0
@@ -109,5 +109,5 @@ def test_torn_line_is_skipped_and_an_unreadable_file_refuses(
     with expected:
         _compare(database.app, tmp_path)
         _write(database.app, tmp_path, notes=1)
-        assert journal.last(tmp_path, ACME) is not None
+        assert kept_checkpoints.last(tmp_path, ACME) is not None
         _compare(database.app, tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from deploy.demo.client import Client
 from deploy.demo.world import GatewayFailed
 from gateway.opening import DATABASE
-from gateway.storage import journal
+from gateway.storage import kept_checkpoints
 from proofs import checkpoints, verify
 from proofs.__main__ import main
 from proofs.checkpoints import Checkpoint
@@ -172,7 +172,7 @@ def _newest(field: Ground) -> Checkpoint:
 
 def _kept(field: Ground) -> Checkpoint:
     """What the gateway that was stopped has kept."""
-    kept = journal.last(field.world.home / "checkpoints", "acme")
+    kept = kept_checkpoints.last(field.world.home / "checkpoints", "acme")
     assert kept is not None
     return kept
 

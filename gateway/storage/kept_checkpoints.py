@@ -33,7 +33,7 @@ class LogSetBack(Exception):
     """The database does not hold the log that this directory saw. Nothing may be written until a person has looked."""
 
 
-class Journal:
+class KeptCheckpoints:
     """Takes note of checkpoints. `failure` says why they cannot be kept at present."""
 
     def __init__(self, directory: Path, *, interval_seconds: float = INTERVAL_SECONDS) -> None:
@@ -43,7 +43,7 @@ class Journal:
         self._lock = threading.Lock()
         self._noted = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lockgate-journal", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lockgate-checkpoints", daemon=True)
         self.failure: OSError | None = None
 
     def start(self) -> None:

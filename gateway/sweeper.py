@@ -29,7 +29,7 @@ from gateway.metrics import Metrics
 from gateway.parking import Parking
 from gateway.settlement import OpenIntent, Settlement
 from gateway.storage.records import Records
-from gateway.storage.sweeping import Sweeping
+from gateway.storage.sweeping import Sweeping, Turns
 from gateway.tokens import NOTHING, Resolved, Tokens
 from tool_registry.contracts import Contract
 
@@ -65,7 +65,7 @@ class Sweeper:
         self._metrics = metrics
         self._tenants = tenants
         self._lease_ms = lease_ms
-        self._offset = 0
+        self._turns = Turns()
 
     async def run(self, every_seconds: float) -> None:
         """Sweep until cancelled. A round that fails is logged, and tried again."""
@@ -78,9 +78,10 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """One round."""
-        found = await self._sweeping.find(self._tenants, lease_ms=self._lease_ms, limit=BATCH, offset=self._offset)
+        after = self._turns.after()
+        found = await self._sweeping.find(self._tenants, lease_ms=self._lease_ms, limit=BATCH, after=after)
         # Those that stay in doubt must not keep the others from being asked about: the next round begins behind them.
-        self._offset = self._offset + BATCH if len(found.doubtful) == BATCH else 0
+        self._turns.note(found.doubtful)
         self._metrics.open_intents.set(len(found.taken) + len(found.doubtful))
         work: list[Awaitable[Any]] = [self._reconcile(row, is_late=True) for row in found.taken]
         work += [self._reconcile(row, is_late=_is_over(row, found.now_ms)) for row in found.doubtful]

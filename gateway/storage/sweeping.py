@@ -9,8 +9,9 @@ is executing it is also how long the call belongs to its worker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.ledger import FullRow
 from gateway.storage import rows
@@ -49,9 +50,20 @@ update lockgate.calls set answer = null where claim in (
 
 _NOW = "select floor(extract(epoch from clock_timestamp()) * 1000)::bigint"
 
+# Every tenant's first, then every tenant's second: nobody's doubts, however many, put off those of others. A tenant's
+# come oldest first, from behind the one that it was asked about last; of tenants alike the one asked longest ago first.
 _IN_DOUBT = f"""
-select {rows.CALL_COLUMNS} from lockgate.calls where state = 'in_doubt' order by created_at
-limit %(limit)s offset %(offset)s
+with asked as (
+  select c.tenant, c.created_at, c.claim, u.at
+  from unnest(%(after)s::bytea[]) with ordinality as u(claim, at) join lockgate.calls c on c.claim = u.claim),
+turns as (
+  select d.claim as turn_of, asked.at, row_number() over (
+    partition by d.tenant
+    order by (d.created_at, d.claim) <= (asked.created_at, asked.claim), d.created_at, d.claim) as turn
+  from lockgate.calls d left join asked on asked.tenant = d.tenant
+  where d.state = 'in_doubt' order by turn, asked.at nulls first limit %(limit)s)
+select {rows.CALL_COLUMNS} from turns join lockgate.calls on claim = turn_of
+order by turn, at nulls first, created_at, claim
 """  # noqa: S608 - fixed columns
 
 _OVERDUE = f"""
@@ -72,15 +84,34 @@ class Unsettled:
     """The database's clock, before anything was looked at."""
 
 
+class Turns:
+    """How far the rounds of one sweeper have come through the doubts of each tenant."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, bytes] = {}
+
+    def after(self) -> tuple[bytes, ...]:
+        """The claim in doubt that each tenant was asked about last, of the tenant asked longest ago first."""
+        return tuple(self._asked.values())
+
+    def note(self, asked: Sequence[FullRow]) -> None:
+        """These were asked about, in this order."""
+        for row in asked:
+            self._asked.pop(row.row.tenant, None)
+            self._asked[row.row.tenant] = row.row.claim
+
+
 class Sweeping:
     """Finds what is unsettled, over a desk."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    async def find(self, tenants: Sequence[str], *, lease_ms: int, limit: int, offset: int) -> Unsettled:
+    async def find(
+        self, tenants: Sequence[str], *, lease_ms: int, limit: int, after: Sequence[bytes] = ()
+    ) -> Unsettled:
         """
-        At most `limit` of each kind; those in doubt from `offset` on.
+        At most `limit` of each kind; of those in doubt the ones whose turn it is (`Turns.after`).
 
         Raises `LedgerUnavailable`. What was taken over before that comes back when its new lease is over.
         """
@@ -92,7 +123,7 @@ class Sweeping:
             return Unsettled(
                 now_ms=now_ms,
                 taken=take_over(connection, tenants, lease_ms=lease_ms, limit=limit),
-                doubtful=in_doubt(connection, tenants, limit=limit, offset=offset),
+                doubtful=in_doubt(connection, tenants, limit=limit, after=after),
                 overdue=overdue(connection, tenants, limit=limit),
             )
 
@@ -131,9 +162,16 @@ def take_over(connection: Connection, tenants: Sequence[str], *, lease_ms: int, 
     return _rows(connection, tenants, _TAKE_OVER, {"lease_ms": lease_ms, "limit": limit})
 
 
-def in_doubt(connection: Connection, tenants: Sequence[str], *, limit: int, offset: int) -> tuple[FullRow, ...]:
-    """Calls whose outcome is unknown, oldest first. They are not taken: the first reconciliation to commit wins."""
-    return _rows(connection, tenants, _IN_DOUBT, {"limit": limit, "offset": offset})
+def in_doubt(
+    connection: Connection, tenants: Sequence[str], *, limit: int, after: Sequence[bytes] = ()
+) -> tuple[FullRow, ...]:
+    """
+    Calls whose outcome is unknown, in turns: one of each tenant, oldest first, then another of each.
+
+    `after` is what `Turns` says: who was asked before goes on from there. They are not taken: the first reconciliation
+    to commit wins.
+    """
+    return _rows(connection, tenants, _IN_DOUBT, {"limit": limit, "after": list(after)})
 
 
 def overdue(connection: Connection, tenants: Sequence[str], *, limit: int) -> tuple[FullRow, ...]:
@@ -154,7 +192,7 @@ def is_engaged(cursor: Cursor, switches: Sequence[tuple[str, str, str]]) -> bool
 
 
 def _rows(
-    connection: Connection, tenants: Sequence[str], statement: str, parameters: dict[str, int]
+    connection: Connection, tenants: Sequence[str], statement: str, parameters: Mapping[str, Any]
 ) -> tuple[FullRow, ...]:
     with transaction(connection, tenants) as cursor:
         return tuple(rows.call(values) for values in cursor.execute(statement, parameters))

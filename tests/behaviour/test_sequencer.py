@@ -523,7 +523,7 @@ def test_sweeper_finds_expired_and_doubtful_calls(database: Urls) -> None:
 
     with connect(database.app) as connection:
         overdue = sweeping.overdue(connection, [ACME], limit=10)
-        doubtful = sweeping.in_doubt(connection, [ACME], limit=10, offset=0)
+        doubtful = sweeping.in_doubt(connection, [ACME], limit=10)
     assert [each.row.claim for each in overdue] == [acts.key("acme/expired")]
     assert [(each.row.claim, each.status) for each in doubtful] == [(acts.key("acme/doubtful"), 504)]
 

@@ -185,11 +185,11 @@ class Machine(Both):
         tenants = [self._tenant("x"), self._tenant("y")]
         with connect(self.url) as connection:
             found = sweeping.take_over(connection, tenants, lease_ms=600_000, limit=limit)
-            doubtful = sweeping.in_doubt(connection, tenants, limit=10, offset=0)
+            doubtful = sweeping.in_doubt(connection, tenants, limit=10)
             overdue = sweeping.overdue(connection, tenants, limit=10)
         expected = self.model.take_over(tenants, lease_ms=600_000, limit=limit)
         assert _rows(found) == _rows(expected)
-        assert _rows(doubtful) == _rows(self.model.in_doubt(tenants, limit=10, offset=0))
+        assert _rows(doubtful) == _rows(self.model.in_doubt(tenants, limit=10))
         assert _rows(overdue) == _rows(self.model.overdue(tenants, limit=10))
 
     @rule(name=NAMES, tenant=TENANTS, since=SINCE)

@@ -33,13 +33,13 @@ from gateway.ledger import SYSTEM, Act, Answer, ApprovalRow, FullRow, LedgerUnav
 from gateway.lights import Lights
 from gateway.metrics import Metrics
 from gateway.parking import Parking
-from gateway.people import Signer
 from gateway.pipeline import Parts, Pipeline
 from gateway.redaction import Redactor
 from gateway.refusals import Refusals
 from gateway.replays import Replays
 from gateway.requests import Incoming
 from gateway.settlement import Settlement
+from gateway.storage.persons import Signer
 from gateway.storage.sweeping import Unsettled
 from gateway.sweeper import Sweeper
 from gateway.tokens import NOTHING, Resolved
@@ -205,14 +205,14 @@ class Reads:
         public = self.model.keys.get((tenant, person, key_id))
         return Signer(public=public, roles=self.model.roles.get((tenant, person), ()))
 
-    async def find(self, tenants: Sequence[str], *, lease_ms: int, limit: int, offset: int) -> Unsettled:
+    async def find(self, tenants: Sequence[str], *, lease_ms: int, limit: int, after: Sequence[bytes]) -> Unsettled:
         """As `Sweeping`."""
         await asyncio.sleep(0)
         self._reach()
         return Unsettled(
             now_ms=self.model.now_ms(),
             taken=self.model.take_over(tenants, lease_ms=lease_ms, limit=limit),
-            doubtful=self.model.in_doubt(tenants, limit=limit, offset=offset),
+            doubtful=self.model.in_doubt(tenants, limit=limit, after=after),
             overdue=self.model.overdue(tenants, limit=limit),
         )
 

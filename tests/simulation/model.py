@@ -192,10 +192,16 @@ class Model:
             stored.lease_until_ms = now + lease_ms
         return tuple(map(full, taken))
 
-    def in_doubt(self, tenants: Sequence[str], *, limit: int, offset: int) -> tuple[FullRow, ...]:
-        """Calls whose outcome is unknown, oldest first."""
-        found = sorted(self._of(tenants, State.IN_DOUBT), key=lambda stored: stored.created_at_ms)
-        return tuple(map(full, found[offset : offset + limit]))
+    def in_doubt(self, tenants: Sequence[str], *, limit: int, after: Sequence[bytes] = ()) -> tuple[FullRow, ...]:
+        """Calls whose outcome is unknown: one of each tenant, the oldest behind the one asked last, then another."""
+        asked = {self.calls[claim].row.tenant: self.calls[claim] for claim in after}
+        turns = []
+        for at, tenant in enumerate([*sorted(set(tenants) - asked.keys()), *asked]):
+            found = sorted(self._of([tenant], State.IN_DOUBT), key=_age)
+            behind = [stored for stored in found if tenant not in asked or _age(stored) > _age(asked[tenant])]
+            ordered = behind + [stored for stored in found if stored not in behind]
+            turns += [((turn, at), stored) for turn, stored in enumerate(ordered)]
+        return tuple(full(stored) for _, stored in sorted(turns, key=lambda each: each[0])[:limit])
 
     def overdue(self, tenants: Sequence[str], *, limit: int) -> tuple[FullRow, ...]:
         """Parked calls whose time has passed."""
@@ -453,6 +459,10 @@ class Model:
             return max(own, default=0)
         was_set = self.autonomy.get((tenant, agent, action)) or self.autonomy.get((tenant, agent, "*"))
         return was_set.since if was_set else 0
+
+
+def _age(stored: Stored) -> tuple[int, bytes]:
+    return stored.created_at_ms, stored.row.claim
 
 
 def full(stored: Stored) -> FullRow:

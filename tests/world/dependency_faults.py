@@ -21,6 +21,8 @@ RECOVERY_SECONDS_MAX = 20.0
 PROOF_SECONDS_MAX = 120.0
 TOOL_SECONDS_MAX = 4.5
 """A tool's own deadline of three seconds, and what recording the doubt takes."""
+REACHED = (200, 504)
+"""Answers to calls that reached the tool, or may have."""
 
 Expected = frozenset[tuple[int, str]]
 RUN: Expected = frozenset({(200, "")})
@@ -68,10 +70,15 @@ class Fault:
     """Whether no call at all can have one meanwhile. Otherwise those have that are told so."""
     is_unfelt: bool = False
     """Whether calls can do without what fails."""
-    seconds_max: float = ANSWER_SECONDS_MAX
+    is_late: bool = False
+    """Whether the tool is reached and is late, or the record of what it did: its own deadline bounds those answers."""
     recovery_seconds_max: float = RECOVERY_SECONDS_MAX
     is_shown_briefly: bool = False
     """Whether it stands for its kind in the short form."""
+
+    def seconds_max(self, status: int) -> float:
+        """How long an answer may take. What never reached the tool has no reason to wait for it."""
+        return TOOL_SECONDS_MAX if self.is_late and status in REACHED else ANSWER_SECONDS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +204,8 @@ DATABASE: tuple[Fault, ...] = (
         name="database: sessions ended again and again",
         breaks=rigs.sessions_ended,
         expected=RUN | NO_LEDGER | DOUBT,
-        seconds_max=TOOL_SECONDS_MAX,
         has_no_effect=False,
+        is_late=True,
     ),
 )
 
@@ -270,7 +277,7 @@ _TOOL: tuple[Fault, ...] = tuple(
         ask=revoke,
         expected=frozenset({(503, "tool_unreachable")}) if trouble is Trouble.REFUSED else DOUBT,
         has_no_effect=trouble not in (Trouble.DRIPPING, Trouble.HALF, Trouble.CUT),  # The request goes through.
-        seconds_max=TOOL_SECONDS_MAX,
+        is_late=trouble in (Trouble.SILENT, Trouble.DRIPPING),
         is_shown_briefly=trouble is Trouble.REFUSED,
     )
     for trouble in Trouble
@@ -282,7 +289,7 @@ _LATE = Fault(
     breaks=rigs.on(the_business, Trouble.SLOW),
     expected=RUN | NO_SOURCE | DOUBT,
     has_no_effect=False,
-    seconds_max=TOOL_SECONDS_MAX,
+    is_late=True,
 )
 
 _WORKER: tuple[Fault, ...] = (
@@ -306,6 +313,14 @@ def _broken(part: str) -> Breaks:
     return done
 
 
+@contextmanager
+def _contradicted(rig: Rig) -> Iterator[None]:
+    """Every check says violated where the engines allow: the bundle decides nothing more, and a newer one does."""
+    with _broken(broken_parts.CHECKS)(rig):
+        yield
+    rigs.newer_bundle(rig, revision=3)
+
+
 _OWN: tuple[Fault, ...] = (
     Fault(
         name="redactor: raises",
@@ -323,6 +338,18 @@ _OWN: tuple[Fault, ...] = (
             ("log key: half written", rigs.half_written("keys/log.key")),
             ("solvers: killed while they prove a bundle", rigs.solvers_killed),
         )
+    ),
+    Fault(
+        name="issuers' files: gone for over a minute",
+        breaks=rigs.issuers_gone,
+        expected=frozenset({(503, "issuers_unreadable")}),
+    ),
+    Fault(
+        name="checks: contradict the engines",
+        breaks=_contradicted,
+        ask=refund,
+        # The first one finds it out, and puts the bundle in quarantine.
+        expected=frozenset({(403, "invariant_violated"), (503, "policy_expired")}),
     ),
     Fault(
         name="certificate: missing",

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from deploy.demo.client import Answer
+from gateway.issuer_keys import LOOK_SECONDS, UNREADABLE_SECONDS_MAX
 from gateway.opening import DATABASE
 from gateway.storage import roles
 from gateway.storage.cluster import SUPERUSER
@@ -289,14 +291,10 @@ def half_written(name: str) -> Breaks:
 @contextmanager
 def solvers_killed(rig: Rig) -> Iterator[None]:
     """A bundle is uploaded, and whatever begins to prove it is killed. It must not pass."""
-    now, cast = datetime.now(UTC).replace(microsecond=0), rig.field.world.cast
-    manifest = Manifest(tenant="acme", environment="dev", revision=2, created_at=now, not_after=now + timedelta(days=1))
-    raw = bundles.sign(bundles.compose(bundles.base(), manifest), cast.bundle_key).raw
     told: list[int] = []
 
     def upload() -> None:
-        client, token = rig.field.client(), cast.person("acme", "security").token
-        told.append(client.request("POST", "/v1/bundles", token, body=raw).status)
+        told.append(_uploaded(rig, revision=2).status)
 
     uploading = threading.Thread(target=upload)
     with _again(lambda: _signal_all(_running(rig, b"invariants"), signal.SIGKILL), POLL_SECONDS):
@@ -304,6 +302,39 @@ def solvers_killed(rig: Rig) -> Iterator[None]:
         yield
         uploading.join()
     assert told[0] in (422, 503), told
+
+
+def newer_bundle(rig: Rig, *, revision: int) -> None:
+    """The base bundle again, as the tenant's own: uploaded, proved, published and in force."""
+    client, cast = rig.field.client(), rig.field.world.cast
+    digest = {"digest": _uploaded(rig, revision=revision).document["digest"]}
+    people = [cast.person("acme", "security", 2), cast.person("acme", "founder")]
+    for tool in ("publish_bundle", "activate_bundle"):
+        done = client.governed(cast.person("acme", "security"), people, tool, digest, "policy_change")
+        assert done.document.get("status") == "executed", done.document
+
+
+def _uploaded(rig: Rig, *, revision: int) -> Answer:
+    now, cast = datetime.now(UTC).replace(microsecond=0), rig.field.world.cast
+    manifest = Manifest(
+        tenant="acme", environment="dev", revision=revision, created_at=now, not_after=now + timedelta(days=1)
+    )
+    raw = bundles.sign(bundles.compose(bundles.base(), manifest), cast.bundle_key).raw
+    return rig.field.client().request("POST", "/v1/bundles", cast.person("acme", "security").token, body=raw)
+
+
+@contextmanager
+def issuers_gone(rig: Rig) -> Iterator[None]:
+    """The file of the issuers is gone, for longer than what it had said counts."""
+    place = rig.field.world.home / "dev" / "cast" / "issuers.json"
+    kept = place.rename(place.with_name("issuers.kept"))
+    until = time.monotonic() + UNREADABLE_SECONDS_MAX + 2 * LOOK_SECONDS
+    token = rig.field.person("finance").token
+    while time.monotonic() < until:  # It is missed only when somebody comes.
+        rig.field.client().get("/v1/calls", token)
+        time.sleep(LOOK_SECONDS)
+    yield
+    kept.rename(place)
 
 
 @contextmanager

@@ -477,7 +477,7 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
             clock=clock,
         ),
         waiting=WaitingRoom(desk=shared.desk, policies=policies, redactor=shared.redactor),
-        undoing=Undoing(pipeline, inquiries, records, policies),
+        undoing=Undoing(pipeline, inquiries, records, policies, shared.redactor),
         auditing=Auditing(
             records, people, shared.ledger, tenants=(*shared.tenants, SYSTEM), environment=shared.environment
         ),

@@ -2,7 +2,7 @@
 
 The catalogue is a directory with one YAML document for each tool, and the only place where a tool is declared. What a
 contract says of other tools is true within a registry: an undo and a confirming read exist, and are given exactly the
-arguments that they take.
+arguments that they take; an undo shows nobody what the call that it undoes hides from them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tool_registry import declarations, digests, texts
-from tool_registry.contracts import Contract, Effect, Family, Field, Reference, ToolName
+from tool_registry.contracts import Contract, Effect, Family, Field, Label, Reference, ToolName
 from tool_registry.documents import BYTES_MAX, DeclarationError
 from tool_registry.shapes import accepts
 from tool_registry.soundness import is_reference, source_of
 
 CATALOGUE = Path(__file__).parent / "catalogue"
+_LABELS = tuple(Label)
+"""From what everybody sees to what nobody does."""
+_KEPT_AS_TOKENS = (Label.PERSONAL, Label.SECRET)
 
 
 class Registry:
@@ -117,6 +120,11 @@ def _require_undo(contract: Contract, contracts: Mapping[str, Contract]) -> None
     if target is None or target.effect is Effect.READ or target.family is not contract.family:
         raise DeclarationError(f"{contract.name}: undo.tool", "a write of the same family")
     _require_arguments(contract, contract.undo, target, "undo")
+    taken = {each.name: each for each in target.arguments}
+    for argument, value in contract.undo.arguments.items():
+        if is_reference(value) and not _stays_hidden(contract, str(value), target, taken[argument]):
+            expected = f"a source that the log keeps, for whoever reads that argument of {target.name}"
+            raise DeclarationError(f"{contract.name}: undo.arguments.{argument}", expected)
 
 
 def _require_confirm(contract: Contract, contracts: Mapping[str, Contract]) -> None:
@@ -156,3 +164,25 @@ def _fits(contract: Contract, value: object, field: Field) -> bool:
         and source.prefix == field.prefix
         and (field.resolves or not source.resolves)
     )
+
+
+def _stays_hidden(contract: Contract, reference: str, target: Contract, field: Field) -> bool:
+    """Whether an undo that takes its argument from there shows nobody, and no record, what is hidden from them."""
+    source = source_of(contract, reference)
+    if source is None or source.label is Label.SECRET:
+        return False  # Nobody sees a secret, and whoever asks for the undo sees its arguments.
+    if source.label is Label.PUBLIC:
+        return True
+    if source.label in _KEPT_AS_TOKENS and (reference.startswith("facts.") or _may_be_a_value(contract, source)):
+        return False
+    is_as_hidden = _LABELS.index(source.label) <= _LABELS.index(field.label)
+    return is_as_hidden and _readers(target, field.label) <= _readers(contract, source.label)
+
+
+def _may_be_a_value(contract: Contract, source: Field) -> bool:
+    """Whether what a token stands for can be there: the tool was given it. In the argument itself a token stays one."""
+    return not source.resolves and any(each.resolves for each in contract.arguments)
+
+
+def _readers(contract: Contract, label: Label) -> frozenset[str]:
+    return frozenset(contract.visible_to.get(label.value, ()))

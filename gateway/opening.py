@@ -50,7 +50,4 @@ def require_ours(settings: Settings, urls: Urls) -> int:
         kept = settings.data / "checkpoints"
         kept_checkpoints.compare(connection, kept)
         identity.require(settings.data, identity.read(connection, SYSTEM))
-        named = sorted({*kept_checkpoints.tenants(kept), SYSTEM})
-        with connections.transaction(connection, named) as cursor:
-            found = cursor.execute("select coalesce(max(at_ms), 0) from lockgate.heads").fetchone()
-    return int(found[0]) if found is not None else 0
+        return kept_checkpoints.newest_ms(connection, sorted({*kept_checkpoints.tenants(kept), SYSTEM}))

@@ -37,7 +37,7 @@ from policies.schema import generate
 from proofs import certificates
 from proofs.certificates import Certificate
 from proofs.errors import EvidenceError
-from proofs.keys import KeyRing, PublicKey
+from proofs.keys import KeyRing
 from tool_registry.declarations import parse_registered
 from tool_registry.registry import Registry
 
@@ -253,7 +253,9 @@ class Restoring:
         await self._ledger.commit(Append(entry=entry))
         await self._keep(SYSTEM, judged.bundle.digest, certificate)
         for tenant in roots.persons:
-            await self._desk.ask([tenant], partial(_register, tenant=tenant, persons=roots.persons[tenant]))
+            await self._desk.ask(
+                [tenant], partial(acts.register_first_keys, tenant=tenant, persons=roots.persons[tenant])
+            )
         # Last: a first start that ended before this line is a first start again.
         await self._desk.ask(
             [SYSTEM], partial(self._activate_base, bundle=judged.bundle, signed=certificate, base=base)
@@ -356,16 +358,6 @@ def _certified(kind: str, tenant: str, revision: int, signed: certificates.Signe
     certificate = signed.certificate
     members = {"bundle": certificate.bundle, "revision": revision, "certificate": certificate.digest}
     return Draft(tenant=tenant, kind=kind, members=members, payload={"signed_certificate": signed.document()})
-
-
-def _register(cursor: Cursor, *, tenant: str, persons: Sequence[tuple[str, str]]) -> None:
-    for person, public_key in persons:
-        key = PublicKey.from_text(public_key)
-        cursor.execute(
-            """insert into lockgate.person_keys (key_id, tenant, person, public_key, registered_seq)
-            values (%s, %s, %s, %s, 0) on conflict (key_id) do nothing""",
-            (key.key_id, tenant, person, key.text),
-        )
 
 
 def _read(cursor: Cursor, tenant: str, activation: Activation) -> tuple[bundles.StoredBundle, list[bundles.StoredTool]]:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from gateway.errors import Unavailable
 from gateway.identity import Principal, PrincipalKind
 from gateway.ledger import LedgerUnavailable
-from gateway.storage.connections import Cursor
+from gateway.storage import persons
 from gateway.storage.desk import Desk
 
 CACHE_MAX = 10_000  # Persons; a miss costs one write.
@@ -34,19 +34,14 @@ class RoleBook:
         if known is not None and (known == seen or known[0] > seen[0]):
             return
         try:
-            await self._desk.ask([principal.tenant], lambda cursor: _note(cursor, principal))
+            await self._desk.ask(
+                [principal.tenant],
+                lambda cursor: persons.note_roles(
+                    cursor, principal.tenant, principal.id, principal.roles, principal.issued_at
+                ),
+            )
         except LedgerUnavailable as error:
             raise Unavailable("ledger_unavailable", "the roles of the token cannot be recorded") from error
         self._known[key] = seen
         if len(self._known) > CACHE_MAX:
             self._known.popitem(last=False)
-
-
-def _note(cursor: Cursor, principal: Principal) -> None:
-    # Two tokens of one second: the one presented last counts, because it may be the one that takes a role away.
-    cursor.execute(
-        """insert into lockgate.people (tenant, person, roles, token_iat) values (%s, %s, %s, %s)
-        on conflict (tenant, person) do update set roles = excluded.roles, token_iat = excluded.token_iat
-        where lockgate.people.token_iat <= excluded.token_iat""",
-        (principal.tenant, principal.id, list(principal.roles), principal.issued_at),
-    )

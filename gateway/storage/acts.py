@@ -14,6 +14,7 @@ from gateway.ledger import ActRefused
 from gateway.storage import bundles, token_places
 from gateway.storage.bundles import Activation
 from gateway.storage.connections import Cursor
+from proofs.keys import PublicKey
 
 _ERASED = b'{"arguments":{}}'
 """What stands where a canonical call stood."""
@@ -37,6 +38,17 @@ def register_key(cursor: Cursor, tenant: str, person: str, key_id: str, public_k
         )
     except psycopg.errors.UniqueViolation as error:
         raise ActRefused("key_known") from error
+
+
+def register_first_keys(cursor: Cursor, *, tenant: str, persons: Sequence[tuple[str, str]]) -> None:
+    """Register the keys, as (person, public key), that the genesis entry names. Done again, nothing changes."""
+    for person, public_key in persons:
+        key = PublicKey.from_text(public_key)
+        cursor.execute(
+            """insert into lockgate.person_keys (key_id, tenant, person, public_key, registered_seq)
+            values (%s, %s, %s, %s, 0) on conflict (key_id) do nothing""",
+            (key.key_id, tenant, person, key.text),
+        )
 
 
 def registered_keys(cursor: Cursor, tenant: str, key_ids: Sequence[str]) -> set[str]:

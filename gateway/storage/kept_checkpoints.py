@@ -190,6 +190,13 @@ def tenants(directory: Path) -> list[str]:
     return sorted(name for name in names if shapes.NAME.fullmatch(name))
 
 
+def newest_ms(connection: Connection, chains: Sequence[str]) -> int:
+    """The time of the newest entry of these chains in the database, 0 where there is none."""
+    with connections.transaction(connection, chains) as cursor:
+        ((found,),) = cursor.execute("select coalesce(max(at_ms), 0) from lockgate.heads").fetchall()
+    return int(found)
+
+
 def set_aside(directory: Path, lost: Checkpoint) -> None:
     """Keep the files of a history that is declared lost under another name, and begin anew."""
     for path in (_path(directory, lost.tenant), _path(directory, lost.tenant).with_suffix(".jsonl.1")):

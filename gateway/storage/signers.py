@@ -12,11 +12,12 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.errors import Misconfigured
 from gateway.logs import log
 from gateway.storage import connections
-from gateway.storage.connections import Connection
+from gateway.storage.connections import Connection, Cursor
 from proofs.errors import KeyUnreadable
 from proofs.keys import PrivateKey, PublicKey
 
@@ -124,6 +125,20 @@ def retire(folder: Path, key_ids: Iterable[str]) -> list[Path]:
     """Set aside the files of keys that had their turn: no process takes them up again. Gives where they are now."""
     spent = set(key_ids)
     return [path.rename(path.with_name(path.name + RETIRED)) for path in _files(folder) if load(path).key_id in spent]
+
+
+class Turn(NamedTuple):
+    """A key that signs a chain's checkpoints above the size `seq`, up to the next turn."""
+
+    tenant: str
+    seq: int
+    key: PublicKey
+
+
+def turns(cursor: Cursor) -> list[Turn]:
+    """The keys that the log names, chain by chain, of the tenants that the transaction may read."""
+    cursor.execute("select tenant, seq, public_key from lockgate.log_keys order by tenant, seq")
+    return [Turn(tenant, seq, PublicKey.from_text(public)) for tenant, seq, public in cursor.fetchall()]
 
 
 def _recorded(connection: Connection, tenant: str) -> tuple[str | None, list[PublicKey]]:

@@ -105,3 +105,18 @@ def test_the_root_holds_only_named_folders() -> None:
     folders = {path.relative_to(ROOT).parts[0] for path in tracked() if len(path.relative_to(ROOT).parts) > 1}
 
     assert folders <= {*PACKAGES, "deploy", "docs", "tests", "requirements", ".ci"}
+
+
+def test_sql_is_spoken_in_storage_alone() -> None:
+    """
+    Outside gateway/storage a cursor is handed on, and executes nothing.
+    """
+    spoken = [
+        f"{name(path)}:{node.lineno}"
+        for path in python_files("gateway")
+        if "gateway/storage/" not in name(path)
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"cursor.execute", "connection.execute"}
+    ]
+
+    assert spoken == []

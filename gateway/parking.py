@@ -22,7 +22,7 @@ from gateway.encoding import encode
 from gateway.errors import Conflict, Denied, NotFound, RateExceeded, Unavailable
 from gateway.gathering import Gathered
 from gateway.identity import Principal, PrincipalKind
-from gateway.ledger import ApprovalRow, Close, Draft, FullRow, Park, Placed, Stale, State, Strike
+from gateway.ledger import ApprovalRow, Close, Crowded, Draft, FullRow, Park, Placed, Stale, State, Strike
 from gateway.refusals import Refusals
 from gateway.storage.records import Records
 
@@ -79,8 +79,6 @@ class Parking:
         """
         call, row = attempt.call, attempt.row()
         waiting = attempt.held if attempt.held is not None and attempt.held.state is State.PARKED else None
-        if waiting is None:
-            await self._require_room(call.principal)
         expires_at_ms = (waiting and waiting.expires_at_ms) or self._clock.now_ms() + self._parked_ms
         body = self._answers.parked_body(row, call, attempt.active, wanting, expires_at_ms)
         if waiting is not None and _asks_the_same(waiting, body):
@@ -88,8 +86,17 @@ class Parking:
         packet = {**self._refusals.packet(attempt, gathered, wanting.ruling), "needs": wanting.document()}
         entry = entries.parked(attempt, wanting.ruling, packet)
         placed = await self._refusals.commit(
-            Park(row=row, entry=entry, expires_at_ms=expires_at_ms, answer=body, ends=attempt.ends)
+            Park(
+                row=row,
+                entry=entry,
+                expires_at_ms=expires_at_ms,
+                answer=body,
+                waiting_max=self._per_principal_max,
+                ends=attempt.ends,
+            )
         )
+        if isinstance(placed, Crowded):
+            raise RateExceeded("too_many_parked", RETRY_SECONDS)
         if not isinstance(placed, Placed):
             raise self._refusals.of_ledger(attempt, placed)
         return self._answers.parked(call, body, placed)
@@ -139,11 +146,6 @@ class Parking:
                 return state
             case _:
                 raise Unavailable("ledger_unavailable", "the ledger gave no usable answer")
-
-    async def _require_room(self, principal: Principal) -> None:
-        waiting = await self._records.parked_count(principal.tenant, principal.reference)
-        if waiting >= self._per_principal_max:
-            raise RateExceeded("too_many_parked", RETRY_SECONDS)
 
 
 def _asks_the_same(waiting: FullRow, body: bytes) -> bool:

@@ -22,6 +22,19 @@ INVARIANTS = (BASE / "invariants.cedar").read_text(encoding="utf-8")
 CONTRACTS = tuple(load_catalogue().contracts.values())
 REFUND = tuple(contract for contract in CONTRACTS if contract.name == "issue_refund")
 SCHEMA = generate(CONTRACTS)
+
+
+def _power(times: int) -> str:
+    roles = ("operator", "sre", "safety", "finance", "growth", "commerce", "security", "founder")
+    total = " + ".join([*(f"context.approvals.{role}" for role in roles), "context.arguments.amount_cents"])
+    power = f"({total})"
+    for _ in range(times):
+        power = f"({power} * ({total}))"
+    return power
+
+
+MEMORY_BOMB = f"{_power(14)} == 7"
+"""A condition on refunds: multiplied out it has half a million terms."""
 FILES = {"policies.cedar": POLICIES, "invariants.cedar": INVARIANTS}
 
 

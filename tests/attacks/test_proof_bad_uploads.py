@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 
+from deploy.demo.client import Client
 from policies import bundles
+from tests.attacks.bundle_edits import MEMORY_BOMB
 from tests.attacks.test_bundle_uploads import TENANT, composed, revision, signed, upload
 from tests.attacks.test_proof_bad_input import AMOUNT, BACK, PAID, killing, over_refunds
 from tests.world.stories import Story
@@ -68,6 +71,37 @@ def test_a_bundle_that_breaks_the_proof_is_refused(story: Story, name: str) -> N
     assert answer.document["findings"]
     assert revision(story) == before
     assert serves(story)
+
+
+@pytest.fixture(scope="module")
+def small(story: Story) -> Iterator[Story]:
+    """A second gateway of the same world, whose solvers have 128 MB each."""
+    gateway = story.world.gateway(program=("tests.world.little_memory",))
+    yield Story(story.world, Client(gateway.url), story._numbers)
+    gateway.stop()
+
+
+def test_a_memory_bomb_is_refused_and_nobody_else_waits(small: Story) -> None:
+    """
+    D07: a formula that eats memory, uploaded: a solver dies of it, the bundle is refused as unknown, and beside it the
+    gateway is ready and refunds; the next bundle is proved.
+    """
+    bomb = signed(small, composed(revision(small) + 1, **with_invariant(MEMORY_BOMB)))
+    beside: list[tuple[int, bool]] = []
+
+    with ThreadPoolExecutor(1) as pool:
+        uploading = pool.submit(upload, Story(small.world, Client(small.client.url)), bomb)
+        while not uploading.done():
+            ready, serving = small.client.get("/readyz").status, serves(small)
+            beside += [] if uploading.done() else [(ready, serving)]
+        refused = uploading.result()
+    taken = upload(small, signed(small, composed(revision(small) + 1, days=22)))
+
+    assert (refused.status, refused.reason, refused.document["stage"]) == (422, "bundle_refused", "proof")
+    assert {finding["message"].partition(":")[0] for finding in refused.document["findings"]} == {"worker_died"}
+    assert len(beside) > 10
+    assert set(beside) == {(200, True)}
+    assert taken.status == 201, taken.document
 
 
 def test_half_a_character_in_json_is_no_bundle(story: Story) -> None:

@@ -21,6 +21,7 @@ from tests.attacks.bundle_edits import (
     CONTRACTS,
     FILES,
     INVARIANTS,
+    MEMORY_BOMB,
     POLICIES,
     REFUND,
     SCHEMA,
@@ -269,15 +270,8 @@ def test_memory_bomb_dies_alone() -> None:
     """
     D07: a formula that eats memory in a worker of 256 MB ends in unknown; this process and the next proof are fine.
     """
-    roles = ("operator", "sre", "safety", "finance", "growth", "commerce", "security", "founder")
-    total = " + ".join([*(f"context.approvals.{role}" for role in roles), "context.arguments.amount_cents"])
-    power = f"({total})"
-    for _ in range(14):
-        power = f"({power} * ({total}))"
-    bomb = over_refunds(f"{power} == 7")
-
     limits = ProofLimits(resources=4_000_000_000, memory_bytes=256 * 1024 * 1024, seconds=60)
-    report = prove({**FILES, "invariants.cedar": bomb}, limits)
+    report = prove({**FILES, "invariants.cedar": over_refunds(MEMORY_BOMB)}, limits)
 
     assert {finding.verdict for finding in about_invariants(report.findings)} == {Verdict.UNKNOWN}
     assert prove({**FILES, "invariants.cedar": rule(INVARIANTS, "refund-cap")}).is_proved

@@ -20,6 +20,8 @@ from tests.world.wire import RawAnswer
 
 KIB = 1024
 BODY_MAX = 64 * KIB
+PIECES_MAX = 100
+"""Ten seconds of a tenth each: twenty times what the impatient gateway allows a body, on however busy a machine."""
 
 
 @pytest.fixture(scope="module")
@@ -321,6 +323,31 @@ def test_a_slow_body_is_not_waited_for(story: Story, impatient: Gateway) -> None
 
     assert healthy.status == 200
     assert [(answer.status, answer.reason) for answer in answers] == [(408, "body_slow")] * 8
+
+
+DRIPS = {
+    # how: (path, header of the body, a piece)
+    "a call": ("/v1/calls", ("Content-Length", "1000"), b" "),
+    "a call in chunks": ("/v1/calls", ("Transfer-Encoding", "chunked"), b"1\r\n \r\n"),
+    "an upload": ("/v1/bundles", ("Content-Length", "1000"), b" "),
+}
+
+
+@pytest.mark.parametrize("how", DRIPS)
+def test_a_body_that_goes_on_gets_no_more_time(story: Story, impatient: Gateway, how: str) -> None:
+    """
+    J04: a byte every tenth of a second does not begin the time anew: 408 after half a second in all, of the hundred
+    seconds that the body would take.
+    """
+    path, framing, piece = DRIPS[how]
+    token = story.person("security").token
+    headers = [("Authorization", f"Bearer {token}"), ("Content-Type", "application/json"), ("Idempotency-Key", "drip")]
+    head = wire.request("POST", path, headers=[*headers, framing])
+
+    answer, pieces = wire.drip(impatient.url, head, piece, pieces_max=PIECES_MAX)
+
+    assert (answer.status, answer.reason) == (408, "body_slow")
+    assert 1 <= pieces < PIECES_MAX
 
 
 @pytest.mark.parametrize(

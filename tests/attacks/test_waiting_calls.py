@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.world.stories import Story
+from tests.world.crowd import Ask, rush
+from tests.world.stories import REASON, REFUND, Story
+
+FLOOD = 500
+AT_ONCE = 30  # No divisor of what may wait: the cap is reached in the middle of a rush.
+PARKED_MAX = 100
+"""`LOCKGATE_PARKED_PER_PRINCIPAL_MAX`, by default."""
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +38,25 @@ def test_nobody_floods_the_approvers(crowded: Story) -> None:
     assert {answer.reason for answer in answers[3:]} == {"too_many_parked"}
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers[3:])
     assert crowded.refund(other.token, order, 1_000).status == 202
+
+
+def test_five_hundred_calls_of_one_agent_are_cut_at_the_cap(story: Story) -> None:
+    """
+    E11: 500 calls of one agent that would wait, many at once: as many wait as the settings say by default, the others
+    are 429; approvers see one group of a hundred, with five of it.
+    """
+    flooding, order = story.agent(1), story.order(20_000)
+    asks = [
+        Ask(token=flooding.token, tool=REFUND, arguments={"order_id": order, "amount_cents": cents}, reason=REASON)
+        for cents in range(1_000, 1_000 + FLOOD)
+    ]
+
+    answers = [each for first in range(0, FLOOD, AT_ONCE) for each in rush(story.client.url, asks[first:][:AT_ONCE])]
+    group = waiting(story, story.person("finance").token)[f"agent/{flooding.id}", REFUND]
+
+    told = Counter((answer.status, answer.reason) for answer in answers)
+    assert told == {(202, ""): PARKED_MAX, (429, "too_many_parked"): FLOOD - PARKED_MAX}
+    assert (group["calls"], len(group["oldest"])) == (PARKED_MAX, 5)
 
 
 def waiting(story: Story, token: str) -> dict[tuple[str, str], dict[str, Any]]:

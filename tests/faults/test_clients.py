@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import socket
 import struct
+import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
 
 from deploy.demo.client import Answer, Client
-from tests.world.ground import Ground, wait_for
+from deploy.demo.world import Gateway
+from gateway.killpoints import STAGES
+from gateway.opening import DATABASE
+from tests.world import proxy
+from tests.world.ground import SETTINGS, Ground, wait_for
+from tests.world.proxy import Proxy
+from tests.world.rigs import frozen
 
 PAUSES_MS = (0, 1, 2, 4, 8, 16, 32, 64)
+_FIGURE = r'^%s(?:\{stage="(\w+)"\})? (\S+)$'
 RESET = struct.pack("ii", 1, 0)  # Lingering for 0 seconds: closing sends RST, not FIN.
 
 
@@ -28,7 +39,7 @@ def test_client_that_leaves_while_its_call_runs_changes_nothing_about_it(field: 
     keys = {pause: secrets.token_hex(16) for pause in PAUSES_MS}
 
     for pause, key in keys.items():
-        _send_and_leave(field, key, pause_ms=pause, is_reset=is_reset)
+        _send_and_leave(field, key, until=partial(_pause, pause), is_reset=is_reset)
     field.settled()
     finals = {pause: field.finally_answered(partial(_again, field, key)) for pause, key in keys.items()}
     effects = field.oracle.effects()
@@ -37,6 +48,76 @@ def test_client_that_leaves_while_its_call_runs_changes_nothing_about_it(field: 
         PAUSES_MS, (200, "executed")
     )
     assert [effects[each.call] for each in finals.values()] == [1] * len(PAUSES_MS)
+
+
+@pytest.fixture(scope="module")
+def behind(shared_ground: Ground) -> Iterator[tuple[Gateway, Proxy]]:
+    """A gateway that nobody else asks anything, and the proxy between it and its database."""
+    urls = shared_ground.world.cluster.urls(DATABASE)
+    shared_ground.gateway()  # It migrates the database.
+    with proxy.before(urls.app) as through:
+        settings = {**SETTINGS, "LOCKGATE_DATABASE_URL": through.url, "LOCKGATE_AUDITOR_URL": urls.auditor}
+        gateway = shared_ground.world.gateway(settings=settings, port=0)
+        _again(shared_ground, secrets.token_hex(16), Client(gateway.url))
+        yield gateway, through
+        gateway.stop()
+
+
+@contextmanager
+def _slow_facts(field: Ground, _: Proxy) -> Iterator[None]:
+    """The business stands still, and what the call asks it first are facts."""
+    with frozen(field.world.business.pid):
+        yield
+
+
+@contextmanager
+def _slow_commit(_: Ground, through: Proxy) -> Iterator[None]:
+    """The intent's COMMIT does not reach the database."""
+    goes_on = threading.Event()
+    through.hold_next(goes_on.wait)
+    try:
+        yield
+    finally:
+        goes_on.set()
+
+
+@contextmanager
+def _slow_tool(field: Ground, _: Proxy) -> Iterator[None]:
+    """The tool acts at once and answers later."""
+    field.fault("issue_refund", "hang_after", seconds=1)
+    yield
+
+
+HELD = {"gather": _slow_facts, "intend": _slow_commit, "execute": _slow_tool}
+
+
+@pytest.mark.parametrize("is_reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("stage", HELD)
+def test_client_that_leaves_within_a_stage_changes_nothing_about_its_call(
+    field: Ground, behind: tuple[Gateway, Proxy], stage: str, is_reset: bool
+) -> None:
+    """
+    F18: the client hangs up while its call is in a stage for certain, before, at and after the intent: the call itself
+    goes on to its end, one effect between one intent and one outcome, and the same key gets the answer that was kept.
+    """
+    (gateway, through), key = behind, secrets.token_hex(16)
+    before = _stages(gateway)
+
+    def is_there() -> bool:
+        return _is_within(stage, before, _stages(gateway))
+
+    with HELD[stage](field, through):
+        _send_and_leave(field, key, url=gateway.url, until=is_there, is_reset=is_reset)
+        was_there = is_there()  # This was asked behind the client's leaving: the gateway has been told of it.
+    wait_for(lambda: _metric(gateway, "lockgate_calls_in_flight") == {"": 0}, "the call does not end")
+    again = _again(field, key, field.client())
+    told = field.client().get(f"/v1/calls/{again.call}", field.person("auditor").token).document
+
+    assert was_there
+    assert (again.status, again.document["status"]) == (200, "executed")
+    assert again.headers["idempotency-replayed"] == "true"
+    assert [kind for entry in told["entries"] if (kind := entry["kind"]) != "CONFIRMED"] == ["INTENT", "OUTCOME"]
+    assert field.oracle.effects()[again.call] == 1
 
 
 def test_client_that_leaves_before_its_request_is_whole_has_asked_for_nothing(field: Ground) -> None:
@@ -59,16 +140,38 @@ def _again(field: Ground, key: str, client: Client) -> Answer:
     return client.call(field.person("finance").token, "issue_refund", arguments, reason="damaged_item", key=key)
 
 
-def _send_and_leave(field: Ground, key: str, *, pause_ms: int, is_reset: bool) -> None:
-    with _connected(field) as connection:
+def _send_and_leave(field: Ground, key: str, *, until: Callable[[], bool], is_reset: bool, url: str = "") -> None:
+    with _connected(field, url) as connection:
         connection.sendall(_request(field, key))
-        time.sleep(pause_ms / 1000)
+        wait_for(until, "the call does not get so far")
         if is_reset:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
-def _connected(field: Ground) -> socket.socket:
-    where = urlsplit(field.gateway().url)
+def _pause(milliseconds: int) -> bool:
+    time.sleep(milliseconds / 1000)
+    return True
+
+
+def _is_within(stage: str, before: Mapping[str, int], now: Mapping[str, int]) -> bool:
+    """Whether the one call since `before` has gone through what comes before the stage, and not through the stage."""
+    gone = [each for each in STAGES if now.get(each, 0) > before.get(each, 0)]
+    return gone == list(STAGES[: STAGES.index(stage)])
+
+
+def _stages(gateway: Gateway) -> dict[str, int]:
+    """How many calls went through each stage."""
+    return _metric(gateway, "lockgate_stage_seconds_count")
+
+
+def _metric(gateway: Gateway, name: str) -> dict[str, int]:
+    """A figure of the gateway by its label, if it has one."""
+    figures = Client(gateway.url).text("/metrics").decode()
+    return {label: int(float(figure)) for label, figure in re.findall(_FIGURE % name, figures, re.MULTILINE)}
+
+
+def _connected(field: Ground, url: str = "") -> socket.socket:
+    where = urlsplit(url or field.gateway().url)
     return socket.create_connection((str(where.hostname), int(where.port or 0)), timeout=5)
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from deploy.demo.world import GatewayFailed
 from gateway.ledger import LedgerUnavailable
+from gateway.opening import DATABASE
 from gateway.storage import startup
 from gateway.storage.connections import Urls
 from gateway.storage.desk import CONNECTIONS_MAX, Desk
 from tests.load import replicas
+from tests.world import replicas as replication
+from tests.world.ground import SETTINGS, Ground
 
 PATIENCE_SECONDS = 0.3
 LONG_SECONDS = 30
@@ -42,6 +47,27 @@ def test_a_server_without_a_standby_is_refused_where_one_is_needed(database: Url
         startup.require(database.app, database.auditor, needs_standby=True)
 
     assert [finding.name for finding in raised.value.findings] == ["standby_missing"]
+
+
+def test_a_gateway_that_needs_a_standby_does_not_start_behind_one_that_nobody_waits_for(
+    field: Ground, tmp_path: Path
+) -> None:
+    """
+    F05: a standby follows, but the server waits for none: with `LOCKGATE_STANDBY=synchronous` a gateway ends before it
+    listens, and says why; without it the same server is taken.
+    """
+    urls = field.world.cluster.urls(DATABASE)
+    settings = {**SETTINGS, "LOCKGATE_DATABASE_URL": urls.app, "LOCKGATE_AUDITOR_URL": urls.auditor}
+
+    with replication.follower(field.world.cluster, tmp_path) as state:
+        with pytest.raises(GatewayFailed) as failed:
+            field.world.gateway(settings={**settings, "LOCKGATE_STANDBY": "synchronous"}, port=0)
+        taken = field.world.gateway(settings=settings, port=0)
+        taken.stop()
+
+    assert state == "async"
+    assert "synchronous_standby_names" in str(failed.value)
+    assert "Traceback" not in str(failed.value)
 
 
 def test_a_desk_cuts_what_nobody_waits_for(database: Urls) -> None:

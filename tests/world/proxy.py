@@ -1,4 +1,4 @@
-"""A proxy before PostgreSQL's socket that cuts connections around COMMIT."""
+"""A proxy before PostgreSQL's socket that cuts connections around COMMIT, or keeps one back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ COMMIT = b"\x00lockgate_commit\x00"
 class _Cut:
     landed: bool
     passing: int
-    then: Callable[[], None]
+    then: Callable[[], object]
+    is_late: bool = False
+    """Nothing is cut: the COMMIT goes on after `then`."""
 
 
 class Proxy:
@@ -43,6 +45,10 @@ class Proxy:
         reaches the server. `then` runs when it was sent and nobody has heard an answer.
         """
         self._cuts.append(_Cut(landed, passing, then))
+
+    def hold_next(self, until: Callable[[], object]) -> None:
+        """Keep the next COMMIT back until this returns; the connection stands."""
+        self._cuts.append(_Cut(landed=False, passing=0, then=until, is_late=True))
 
     @property
     def is_armed(self) -> bool:
@@ -71,6 +77,10 @@ class Proxy:
                 is_commit = COMMIT in end + data  # libpq sends by the page, wherever a name happens to end.
                 end = b"" if is_commit else data[-len(COMMIT) :]
                 cut = self._due() if is_commit else None
+                if cut is not None and cut.is_late:
+                    cut.then()
+                    server.sendall(data)
+                    continue
                 if cut is not None and cut.landed:
                     # The client is gone first: whatever the server answers, nobody hears it.
                     client.shutdown(socket.SHUT_RDWR)

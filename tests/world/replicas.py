@@ -120,6 +120,29 @@ def pair() -> Iterator[Pair]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@contextmanager
+def follower(cluster: Cluster, folder: Path) -> Iterator[str]:
+    """Somebody who follows a server's log, as a standby does, and for whom no commit waits; what the server says so."""
+    program = places.binaries(cluster.home, places.account("nobody")) / "pg_receivewal"
+    told = {**os.environ, "PGPASSFILE": str(passwords.path(cluster.home)), "PGAPPNAME": STANDBY}
+    command = [program, "-D", folder, "-h", cluster.socket, "-U", SUPERUSER, "--no-password"]
+    process = subprocess.Popen(command, env=told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    asked = "select sync_state from pg_stat_replication where application_name = %s and state = 'streaming'"
+    found: list[str] = []
+
+    def is_seen() -> bool:
+        with connections.connect(cluster.url("postgres", SUPERUSER)) as connection:
+            found.extend(str(state) for (state,) in connection.execute(asked, (STANDBY,)).fetchall())
+        return bool(found)
+
+    try:
+        _wait(is_seen, "nobody follows")
+        yield found[0]
+    finally:
+        process.terminate()
+        process.wait(WAIT_SECONDS)
+
+
 def _copy(primary: Cluster, data: Path, runner: places.Account | None) -> None:
     programs = places.binaries(data.parent, runner)
     told = {**os.environ, "PGPASSFILE": str(passwords.path(primary.home))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
 from collections.abc import Sequence
@@ -62,6 +63,20 @@ def talk(
         if received and len(found) < answers_max:
             found.append(_read(received))  # Without an end of its own: what came until the connection ended.
     return found
+
+
+def drip(url: str, head: bytes, piece: bytes, *, pieces_max: int, pause_seconds: float = 0.1) -> tuple[RawAnswer, int]:
+    """Send a head, and then a piece after each pause until it is answered: the answer, and how many pieces it took."""
+    parts = urlsplit(url)
+    sent, received, found = 0, b"", list[RawAnswer]()
+    with socket.create_connection((str(parts.hostname), int(parts.port or 80)), TIMEOUT_SECONDS) as connection:
+        connection.sendall(head)
+        while sent < pieces_max and not select.select([connection], [], [], pause_seconds)[0]:
+            connection.sendall(piece)
+            sent += 1
+        while not found and (chunk := connection.recv(65536)):
+            received = _take(received + chunk, found)
+    return (found or [_read(received)])[0], sent
 
 
 def request(

@@ -21,6 +21,9 @@ HEAD_BYTES_MAX = 32 * 1024  # Room for the longest token, and for what proxies a
 WHOLE = "lockgate.whole"
 """In a scope: all of the request has arrived, and nobody need watch the clock while reading it."""
 
+ABORT = "lockgate.abort"
+"""In a scope: ends the connection at once, whatever is still to be sent."""
+
 UNREAD = "lockgate.unread"
 """The type of a scope that is no request: its `fault` says what the connection has refused, for the record."""
 
@@ -56,6 +59,7 @@ class Connection(HttpToolsProtocol):
         """A new head."""
         self._is_head, self._head = True, 0
         super().on_message_begin()
+        self.scope[ABORT] = self.transport.abort  # type: ignore[literal-required]  # ours, beside ASGI's
 
     def on_url(self, url: bytes) -> None:
         """A part of the request target."""

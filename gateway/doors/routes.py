@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
-from gateway import admission, entries
+from gateway import admission, autonomy, entries
 from gateway.activation import Policies
 from gateway.admission import call_id_of
 from gateway.agents import Agents
@@ -26,6 +26,7 @@ from gateway.capacity import Capacity
 from gateway.cataloguing import Cataloguing
 from gateway.doors.access import AUDIT_ROLES, BUNDLE_ROLES, UPLOAD_ROLES, require_person
 from gateway.doors.batches import Batches
+from gateway.doors.exports import Export, Exports
 from gateway.doors.messages import (
     Send,
     body,
@@ -146,6 +147,7 @@ class Routes:
         self._in = inside
         self._description = description
         self._hosts = frozenset(inside.settings.allowed_hosts)
+        self._exports = Exports()
 
     def router(self) -> APIRouter:
         """Every route of the surface but `POST /v1/calls`."""
@@ -256,6 +258,7 @@ class Routes:
         self._in.metrics.answered(fault.status, fault.reason)
         if "entry" not in fault.members:
             principal = incoming.principal
+            counted = principal and autonomy.at_the_door(self._in.policies, principal, incoming.tool, fault.reason)
             self._in.lights.note(
                 entries.note(
                     principal.tenant if principal else SYSTEM,
@@ -263,6 +266,7 @@ class Routes:
                     principal=principal.reference if principal else None,
                     # Never the id of the path, which may be anybody's, or nobody's.
                     call=call_id_of(fault.members.get("call")),
+                    strikes=counted or (),
                 )
             )
         return _Answer(lambda send: send_fault(send, fault))
@@ -369,13 +373,10 @@ class Routes:
 
     async def _export(self, asked: Asked) -> Response:
         require_person(asked.principal, AUDIT_ROLES)
-        lines = await self._in.auditing.export(asked.principal.tenant)
-        name = f"lockgate-{asked.principal.tenant}.jsonl"
-        return StreamingResponse(
-            lines,
-            media_type="application/jsonl",
-            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
-        )
+        tenant = asked.principal.tenant
+        with ExitStack() as leaving:
+            leaving.enter_context(self._exports.place(tenant))
+            return Export(tenant, await self._in.auditing.export(tenant), leaving.pop_all())
 
     async def _openapi(self, asked: Asked) -> Reply:
         return Reply(status=200, document=self._description())

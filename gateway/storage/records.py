@@ -18,7 +18,8 @@ from gateway.storage.desk import LONG_SECONDS, Desk
 
 HASH_BYTES = 32
 LIST_MAX = 200  # A page of a list; an export has no bound.
-PAGE_ENTRIES = 256  # Of an export in memory at once: with payloads a few megabytes.
+PAGE_ENTRIES = 256  # Of an export in memory at once,
+PAGE_BYTES = 512 * 1024  # unless they are longer than this: the entry that goes beyond it is a page's last one.
 SEARCHED_MAX = 20_000  # Entries that a search reads, newest first: they are parsed one by one, without an index.
 _SEARCH_MS_MAX = 1500  # Below the desk's patience: nothing goes on in the database that nobody waits for.
 
@@ -29,6 +30,18 @@ from lockgate.entries e
 join lockgate.checkpoints c on c.tenant = e.tenant and c.size = e.checkpoint
 left join lockgate.payloads p on p.tenant = e.tenant and p.seq = e.seq
 where e.tenant = %s """
+_PAGE = """
+select seq, body, salt, payload, tenant, size, root, at_ms, key_id, signature
+from (
+    select *, sum(octet_length(body) + coalesce(octet_length(payload), 0)) over (
+        order by seq rows between unbounded preceding and 1 preceding) as bytes_before
+    from (
+        select e.seq, e.body, p.salt, p.body as payload, c.tenant, c.size, c.root, c.at_ms, c.key_id, c.signature
+        from lockgate.entries e
+        left join lockgate.payloads p on p.tenant = e.tenant and p.seq = e.seq
+        left join lockgate.checkpoints c on c.tenant = e.tenant and c.size = e.seq
+        where e.tenant = %s and e.seq > %s and e.seq <= %s order by e.seq limit %s) entries) measured
+where coalesce(bytes_before, 0) < %s order by seq"""
 
 
 class Records:
@@ -56,16 +69,6 @@ class Records:
             *(tenant, state, state, principal, principal, before_ms, before_ms, LIST_MAX),
         )
         return [rows.call(row) for row in found]
-
-    async def parked_count(self, tenant: str, principal: str) -> int:
-        """How many calls of a principal wait for approval."""
-        found = await self._rows(
-            tenant,
-            "select count(*) from lockgate.calls where tenant = %s and principal = %s and state = 'parked'",
-            tenant,
-            principal,
-        )
-        return int(found[0][0])
 
     async def entry(self, tenant: str, seq: int) -> Placed | None:
         """An entry with its path and checkpoint: all that a receipt needs."""
@@ -182,14 +185,7 @@ class Records:
         """Entries (seq, body, payload salt, payload body) in order, each with the checkpoint that ends with it."""
 
         def work(cursor: Cursor) -> list[Any]:
-            cursor.execute(
-                """select e.seq, e.body, p.salt, p.body, c.tenant, c.size, c.root, c.at_ms, c.key_id, c.signature
-                from lockgate.entries e
-                left join lockgate.payloads p on p.tenant = e.tenant and p.seq = e.seq
-                left join lockgate.checkpoints c on c.tenant = e.tenant and c.size = e.seq
-                where e.tenant = %s and e.seq > %s and e.seq <= %s order by e.seq limit %s""",
-                (tenant, after, until, PAGE_ENTRIES),
-            )
+            cursor.execute(_PAGE, (tenant, after, until, PAGE_ENTRIES, PAGE_BYTES))
             return list(cursor.fetchall())
 
         found = await self._desk.ask([tenant], work, patience_seconds=LONG_SECONDS)

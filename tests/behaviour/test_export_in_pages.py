@@ -7,8 +7,10 @@ import io
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from gateway.auditing import Auditing
+from gateway.ledger import Append
 from gateway.people import People
 from gateway.storage import records as storage
 from gateway.storage.books import Books
@@ -51,6 +53,30 @@ def test_an_export_of_a_growing_log_ends_with_the_checkpoint_of_its_last_entry(
     assert verdict.findings == ()
     assert (verdict.size, verdict.checkpoints) == (3, 3)
     assert pages >= 2
+
+
+def test_a_page_of_long_entries_is_a_short_one(database: Urls) -> None:
+    """
+    What an export has in memory at once is bounded in bytes: one entry goes beyond the bound at most, however long
+    payloads are, and the whole verifies.
+    """
+    long = {"text": "x" * (storage.PAGE_BYTES // 2)}
+
+    async def story() -> list[bytes]:
+        desk = Desk(database.app)
+        async with acts.books(database.app) as ledger:
+            for number in range(7):
+                entry = acts.entry("FEEDBACK", acts.call(f"call/{number}"))
+                await ledger.commit(Append(entry=structs.replace(entry, payload=long)))
+        sent = [page async for page in await auditing(Records(desk, "dev")).export(acts.ACME)]
+        desk.close()
+        return sent
+
+    header, *pages = asyncio.run(story())
+    verdict = verify.check(io.BytesIO(b"".join([header, *pages])), acts.KEYS)
+
+    assert [page.count(b'{"entry":') for page in pages] == [2, 2, 2, 1]
+    assert (verdict.findings, verdict.size) == ((), 7)
 
 
 def test_a_log_without_entries_is_an_export_of_none(database: Urls) -> None:

@@ -1,4 +1,4 @@
-"""P3: every failure of something that the gateway leans on denies.
+"""P3, C05: every failure of something that the gateway leans on denies.
 
 A hundred calls, 25 at once, during each fault of the database, the policy engine, the sources of facts, the tool and
 the gateway's own parts. No call has an effect unless its answer says so, none is answered 500 or later than two

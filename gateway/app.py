@@ -25,6 +25,7 @@ from gateway.approving import Approving
 from gateway.auditing import Auditing
 from gateway.capacity import Capacity
 from gateway.cataloguing import Cataloguing
+from gateway.certificates import Certificates
 from gateway.clock import Clock, LogClock, SystemClock
 from gateway.confirming import Confirming
 from gateway.connectors import Dispatch, HttpConnector, LocalConnector, Outcome, by_kind
@@ -40,6 +41,7 @@ from gateway.governance import Governance, LedgerConnector
 from gateway.identity import Identity
 from gateway.inquiries import Inquiries
 from gateway.issuer_keys import Issuers
+from gateway.keys_file import KeysFile
 from gateway.killpoints import Stages
 from gateway.ledger import SYSTEM, Append, Draft, State
 from gateway.lights import Lights
@@ -207,16 +209,19 @@ async def _assembled(
     shared.metrics.capacity.set_function(lambda: shared.capacity.size)
     stack.push_async_callback(shared.lights.drain)
     policies, publishing, restoring = await _policies(shared, keys.signers, roots, stack)
+    certificates = Certificates(
+        desk=desk.patiently(), ledger=ledger, policies=policies, publishing=publishing, reload=restoring.reload
+    )
     hands = _hands(shared, policies, stack)
     pipeline = _pipeline(shared, policies, restoring, hands, stack)
     background = [
         shared.capacity.watch(),
         hands.sweeper.run(settings.sweep_seconds),
-        restoring.keep_proved(),
         restoring.watch(),
+        certificates.keep_proved(),
     ]
     if settings.measure_strength:
-        background.append(restoring.measure())
+        background.append(certificates.measure())
     for job in background:
         stack.push_async_callback(_cancel, asyncio.create_task(job))
     return _doors(shared, policies, publishing, pipeline, hands)
@@ -436,7 +441,7 @@ def _pipeline(
 def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline: Pipeline, hands: _Hands) -> ASGI:
     """HTTP: the call door in front, every other route behind it."""
     records, clock = shared.records, shared.clock
-    people = shared.people
+    people, everybody = shared.people, (*shared.tenants, SYSTEM)
     inquiries = Inquiries(
         records=records, policies=policies, answers=shared.answers, redactor=shared.redactor, clock=clock
     )
@@ -479,7 +484,11 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         waiting=WaitingRoom(desk=shared.desk, policies=policies, redactor=shared.redactor),
         undoing=Undoing(pipeline, inquiries, records, policies, shared.redactor),
         auditing=Auditing(
-            records, people, shared.ledger, tenants=(*shared.tenants, SYSTEM), environment=shared.environment
+            records,
+            KeysFile(people, clock, tenants=everybody),
+            shared.ledger,
+            tenants=everybody,
+            environment=shared.environment,
         ),
         cataloguing=Cataloguing(policies),
         agents=Agents(shared.desk, policies, clock),
@@ -499,9 +508,8 @@ def _app(door: CallDoor, inside: Inside, policies: Policies) -> FastAPI:
     app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_exception_handler(HTTPException, unrouted)
     app.router.routes.append(documents.call_route(door))
-    describe = partial(documents.openapi, app, policies)
-    app.include_router(Routes(inside, describe).router())
-    app.openapi = describe  # type: ignore[method-assign]
+    app.include_router(Routes(inside, documents.Description(app, policies).content).router())
+    app.openapi = partial(documents.openapi, app, policies)  # type: ignore[method-assign]
     return app
 
 

@@ -1,8 +1,8 @@
-"""Put into force at start what was in force before, or, on a first start, the base bundle with a genesis entry.
+"""What is in force, from the rows that say so: at start, after an act here, and when another gateway changed it.
 
-Rows are believed as far as they are signed: a bundle by a key that the settings trust, a certificate by the log's own,
-for this bundle, and made by the engine, encoder and solvers of this release. Without such a certificate the gateway
-starts and is not ready, proves again, and refuses calls as `invariant_unproven` until it has.
+On a first start that is the base bundle, with a genesis entry. Rows are believed as far as they are signed: a bundle by
+a key that the settings trust, a certificate by the log's own, for this bundle, and made by the engine, encoder and
+solvers of this release. Without such a certificate the gateway starts and is not ready; `certificates` makes a new one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, repeat
 from pathlib import Path
 
 import orjson
 
 from gateway.activation import Active, Policies, proven_actions
+from gateway.certificates import keep
 from gateway.clock import Clock
 from gateway.errors import Misconfigured, Unavailable
 from gateway.ledger import SYSTEM, Append, Draft, Ledger
@@ -43,11 +43,8 @@ from tool_registry.registry import Registry
 
 WATCH_SECONDS = 1.0
 """Between looks at what other gateways activated: the bound within which an activation reaches all of them."""
-
-
 RETIRE_SECONDS = 900
 """A bundle that was replaced still answers for so long: far longer than any call decides."""
-PROVE_PAUSES_SECONDS = (5.0, 20.0, 60.0, 300.0)  # A proof takes a core for seconds; the last pause repeats.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,72 +157,6 @@ class Restoring:
         elif in_force is not None and is_quarantined:
             self._policies.put(tenant, in_force, is_quarantined=True)
 
-    async def keep_proved(self) -> None:
-        """
-        Prove whatever is or comes into force without a valid certificate. Runs until cancelled.
-
-        An activation and a registration that two gateways let through at the same moment leave such a pair.
-        """
-        while True:
-            await self.prove_again()
-            await asyncio.sleep(WATCH_SECONDS)
-
-    async def prove_again(self) -> None:
-        """
-        Prove what is in force without a valid certificate; calls are refused until this is done.
-
-        What fails, or is not proved because a worker was killed, is tried again, ever more rarely.
-        """
-        for pause in chain(PROVE_PAUSES_SECONDS, repeat(PROVE_PAUSES_SECONDS[-1])):
-            unproved = [tenant for tenant, active in self._policies.all().items() if active.certificate is None]
-            if not unproved:
-                return
-            for tenant in unproved:
-                try:
-                    await self._prove(tenant, self._policies.all()[tenant])
-                except Exception as error:  # noqa: BLE001 - the outermost loop of this task: without it nothing is proved
-                    log().error("proving_failed", tenant=tenant, error=error)
-            if any(active.certificate is None for active in self._policies.all().values()):
-                await asyncio.sleep(pause)
-
-    async def _prove(self, tenant: str, active: Active) -> None:
-        log().warning("proving_again", tenant=tenant, revision=active.revision)
-        judged = await self._publishing.judge_content(active.bundle, tenant, active.registry.contracts.values())
-        if judged.certificate is None:
-            log().error("not_proved", tenant=tenant, stage=judged.stage)
-            return
-        # Durable before it is stored: what entries name from now on stands in the log before them.
-        await self._ledger.commit(Append(entry=_certified("PROVED", tenant, active.revision, judged.certificate)))
-        await self._keep(tenant, active.bundle.digest, judged.certificate)
-        await self.reload(tenant)
-
-    async def measure(self) -> None:
-        """
-        Measure what the proofs and cases of each bundle in force would notice, and say so in a new certificate.
-
-        Once for each bundle over each set of tools, one at a time, beside everything else. Runs until cancelled.
-        """
-        tried: set[tuple[str, str]] = set()
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            for tenant, active in tuple(self._policies.all().items()):
-                wanted = (active.bundle_digest, active.schema.digest)
-                if active.certificate is None or active.certificate.mutation is not None or wanted in tried:
-                    continue
-                tried.add(wanted)
-                try:
-                    await self._measure(tenant, active, active.certificate)
-                except Exception as error:  # noqa: BLE001 - the outermost loop of this task: it stays unmeasured
-                    log().warning("measuring_failed", tenant=tenant, error=error)
-
-    async def _measure(self, tenant: str, active: Active, certificate: Certificate) -> None:
-        contracts = active.registry.contracts.values()
-        signed = await self._publishing.measure(active.bundle, certificate, contracts)
-        await self._ledger.commit(Append(entry=_certified("MEASURED", tenant, active.revision, signed)))
-        await self._keep(tenant, active.bundle.digest, signed)
-        await self.reload(tenant)
-        log().info("measured", tenant=tenant, revision=active.revision, certificate=signed.certificate.digest)
-
     async def _genesis(self, base: bytes, roots: RootKeys) -> None:
         try:
             judged = await self._publishing.judge_bundle(base, SYSTEM, self._catalogue)
@@ -251,7 +182,7 @@ class Restoring:
             },
         )
         await self._ledger.commit(Append(entry=entry))
-        await self._keep(SYSTEM, judged.bundle.digest, certificate)
+        await keep(self._desk, SYSTEM, certificate)
         for tenant in roots.persons:
             await self._desk.ask(
                 [tenant], partial(acts.register_first_keys, tenant=tenant, persons=roots.persons[tenant])
@@ -274,16 +205,6 @@ class Restoring:
             at_ms=self._clock.now_ms(),
         )
         acts.activate(cursor, SYSTEM, activation, 1)
-
-    async def _keep(self, tenant: str, digest: str, signed: certificates.SignedCertificate) -> None:
-        content = orjson.dumps(signed.document(), option=orjson.OPT_SORT_KEYS)
-        certificate = signed.certificate
-        await self._desk.ask(
-            [tenant],
-            lambda cursor: bundles.add_certificate(
-                cursor, tenant, certificate.digest, digest, certificate.schema, content
-            ),
-        )
 
     async def _active(self, tenant: str, activation: Activation) -> Active:
         stored, tools = await self._desk.ask([tenant, SYSTEM], lambda cursor: _read(cursor, tenant, activation))
@@ -347,17 +268,6 @@ class Restoring:
             if made_for == in_force and certifying.is_of_this_release(found):
                 return found
         return None
-
-
-def _certified(kind: str, tenant: str, revision: int, signed: certificates.SignedCertificate) -> Draft:
-    """
-    A new certificate of what is in force.
-
-    PROVED: the former had become void. MEASURED: the same was proved, and the mutation score is in it.
-    """
-    certificate = signed.certificate
-    members = {"bundle": certificate.bundle, "revision": revision, "certificate": certificate.digest}
-    return Draft(tenant=tenant, kind=kind, members=members, payload={"signed_certificate": signed.document()})
 
 
 def _read(cursor: Cursor, tenant: str, activation: Activation) -> tuple[bundles.StoredBundle, list[bundles.StoredTool]]:

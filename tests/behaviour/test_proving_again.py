@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from gateway import restoring
+from gateway import certificates, restoring
 from gateway.activation import Active, Policies
+from gateway.certificates import Certificates
 from gateway.ledger import Append, Draft
 from gateway.restoring import Restoring
 
@@ -38,7 +40,14 @@ class Log:
         self.entries.append(act.entry)
 
 
-def unproved() -> tuple[Restoring, Policies, Flaky]:
+class Tables:
+    """A database that takes whatever is kept."""
+
+    async def ask(self, tenants: Sequence[str], work: Callable[[Any], Any]) -> None:
+        pass
+
+
+def unproved() -> Policies:
     """A gateway that started under a bundle without a certificate."""
 
     async def unexpected(active: Active, kind: str) -> None:
@@ -55,57 +64,46 @@ def unproved() -> tuple[Restoring, Policies, Flaky]:
         registry=SimpleNamespace(contracts={}),
     )
     policies.put("acme", cast(Active, active), is_quarantined=False)
-    publishing = Flaky()
-    parts = dict.fromkeys(("desk", "catalogue", "rego", "keys", "clock"), cast(Any, None))
-    return (
-        Restoring(
-            ledger=cast(Any, Log()), policies=policies, publishing=cast(Any, publishing), environment="dev", **parts
-        ),
-        policies,
-        publishing,
-    )
+    return policies
+
+
+def certificates_of(policies: Policies, publishing: Flaky, log: Log, reloaded: Callable[[], None]) -> Certificates:
+    """What proves for that gateway; each reload finds a certificate."""
+
+    async def reload(tenant: str) -> None:
+        policies.active(tenant).certificate = "certificate"  # type: ignore[misc, assignment]
+        reloaded()
+
+    outside = {"ledger": log, "publishing": publishing, "desk": Tables()}
+    return Certificates(policies=policies, reload=reload, **cast(Any, outside))
 
 
 def test_a_failed_proof_is_tried_again_until_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     An exception and a killed worker each leave the gateway not ready for a pause only, never until a restart.
     """
-    again, policies, publishing = unproved()
-    monkeypatch.setattr(restoring, "PROVE_PAUSES_SECONDS", (0.0,))
+    policies, publishing, log = unproved(), Flaky(), Log()
+    monkeypatch.setattr(certificates, "PROVE_PAUSES_SECONDS", (0.0,))
 
-    async def keep(*certificate: Any) -> None:
-        pass
-
-    async def reload(tenant: str) -> None:
-        policies.active(tenant).certificate = "certificate"  # type: ignore[misc, assignment]
-
-    monkeypatch.setattr(again, "_keep", keep)
-    monkeypatch.setattr(again, "reload", reload)
-    asyncio.run(asyncio.wait_for(again.prove_again(), 5))
+    proving = certificates_of(policies, publishing, log, lambda: None)
+    asyncio.run(asyncio.wait_for(proving.prove_again(), 5))
 
     assert publishing.asked == 3
     assert policies.is_ready()
-    assert [each.kind for each in cast(Any, again._ledger).entries] == ["PROVED"]
+    assert [each.kind for each in log.entries] == ["PROVED"]
 
 
 def test_what_comes_into_force_unproved_is_proved_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Long after the start: what a registration on another gateway left without a certificate does not wait for a restart.
     """
-    again, policies, publishing = unproved()
+    policies, publishing = unproved(), Flaky()
     publishing.asked = 2
     proved = asyncio.Event()
-    monkeypatch.setattr(restoring, "WATCH_SECONDS", 0.0)
-
-    async def keep(*certificate: Any) -> None:
-        pass
-
-    async def reload(tenant: str) -> None:
-        policies.active(tenant).certificate = "certificate"  # type: ignore[misc, assignment]
-        proved.set()
+    monkeypatch.setattr(certificates, "LOOK_SECONDS", 0.0)
 
     async def story() -> None:
-        proving = asyncio.create_task(again.keep_proved())
+        proving = asyncio.create_task(certificates_of(policies, publishing, Log(), proved.set).keep_proved())
         for asked in (3, 4):
             await proved.wait()
             proved.clear()
@@ -113,8 +111,6 @@ def test_what_comes_into_force_unproved_is_proved_too(monkeypatch: pytest.Monkey
             policies.active("acme").certificate = None  # type: ignore[misc]
         proving.cancel()
 
-    monkeypatch.setattr(again, "_keep", keep)
-    monkeypatch.setattr(again, "reload", reload)
     asyncio.run(asyncio.wait_for(story(), 5))
 
 
@@ -122,10 +118,10 @@ def test_rules_in_force_for_nobody_are_dropped_when_no_call_decides_under_them()
     """
     A replaced bundle answers for a while longer than any call decides; one that is in force again is never dropped.
     """
-    again, policies, _ = unproved()
-    clock = StandingClock()
+    policies, clock = unproved(), StandingClock()
     worker = Worker({"sha256:b", "sha256:old", "sha256:back"})
-    again._clock, again._rego = cast(Any, clock), cast(Any, worker)
+    parts = dict.fromkeys(("desk", "ledger", "publishing", "catalogue", "keys"), cast(Any, None))
+    again = Restoring(policies=policies, rego=cast(Any, worker), clock=cast(Any, clock), environment="dev", **parts)
 
     asyncio.run(again.retire())
     clock.seconds = restoring.RETIRE_SECONDS - 1.0

@@ -6,9 +6,10 @@ alternative per tool, integers only. The plain routes read their requests themse
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import Route
@@ -20,6 +21,7 @@ from gateway.doors.front import CALLS
 from gateway.doors.routes import FEEDBACK_LENGTH_MAX, STATES
 from gateway.ledger import SYSTEM
 from gateway.settings import Settings
+from gateway.tools import PreparedTool
 from tool_registry import schemas
 from tool_registry.contracts import Contract, Effect
 
@@ -150,6 +152,23 @@ def openapi(app: FastAPI, policies: Policies) -> dict[str, Any]:
         for method, operation in item.items():
             _complete(f"{method.upper()} {path}", operation)
     return document
+
+
+class Description:
+    """The document as bytes, written once for each set of tools in force."""
+
+    def __init__(self, app: FastAPI, policies: Policies) -> None:
+        self._app = app
+        self._policies = policies
+        self._tools: Mapping[str, PreparedTool] | None = None
+        self._content = b""
+
+    def content(self) -> bytes:
+        """What `GET /openapi.json` answers."""
+        tools = self._policies.active(SYSTEM).tools
+        if tools is not self._tools:
+            self._tools, self._content = tools, orjson.dumps(openapi(self._app, self._policies))
+        return self._content
 
 
 def _complete(route: str, operation: dict[str, Any]) -> None:

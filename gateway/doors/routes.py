@@ -7,7 +7,7 @@ whatever its answer is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -143,7 +143,7 @@ Route = Callable[[Asked], Awaitable[Reply | Response]]
 class Routes:
     """Builds the router."""
 
-    def __init__(self, inside: Inside, description: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, inside: Inside, description: Callable[[], bytes]) -> None:
         self._in = inside
         self._description = description
         self._hosts = frozenset(inside.settings.allowed_hosts)
@@ -258,7 +258,9 @@ class Routes:
         self._in.metrics.answered(fault.status, fault.reason)
         if "entry" not in fault.members:
             principal = incoming.principal
-            counted = principal and autonomy.at_the_door(self._in.policies, principal, incoming.tool, fault.reason)
+            strikes = ()
+            if principal is not None:
+                strikes = autonomy.at_the_door(self._in.policies, principal, incoming.tool, fault.reason)
             self._in.lights.note(
                 entries.note(
                     principal.tenant if principal else SYSTEM,
@@ -266,7 +268,7 @@ class Routes:
                     principal=principal.reference if principal else None,
                     # Never the id of the path, which may be anybody's, or nobody's.
                     call=call_id_of(fault.members.get("call")),
-                    strikes=counted or (),
+                    strikes=strikes,
                 )
             )
         return _Answer(lambda send: send_fault(send, fault))
@@ -379,7 +381,7 @@ class Routes:
             return Export(tenant, await self._in.auditing.export(tenant), leaving.pop_all())
 
     async def _openapi(self, asked: Asked) -> Reply:
-        return Reply(status=200, document=self._description())
+        return Reply(status=200, document={}, content=self._description())
 
     async def _checkpoint(self, request: Request) -> Reply:
         require_query(request.scope["query_string"], frozenset({"tenant"}))

@@ -28,6 +28,14 @@ class Registered(NamedTuple):
     """The time of the entry that revoked it."""
 
 
+class KeysMark(NamedTuple):
+    """Differs whenever a key was registered or revoked, or one of the log had its turn: no row of them is ever lost."""
+
+    registered: int
+    revoked: int
+    turns: int
+
+
 def note_roles(cursor: Cursor, tenant: str, person: str, roles: Sequence[str], issued_at: int) -> None:
     """Take the roles of a verified token, unless those of a newer one stand."""
     # Two tokens of one second: the one presented last counts, because it may be the one that takes a role away.
@@ -62,3 +70,11 @@ def registered(cursor: Cursor) -> list[Registered]:
         Registered(tenant, person, public, None if revocation is None else orjson.loads(revocation)["at_ms"])
         for tenant, person, public, revocation in cursor.fetchall()
     ]
+
+
+def keys_mark(cursor: Cursor) -> KeysMark:
+    """The mark over the keys of the tenants that the transaction may read."""
+    cursor.execute(
+        """select count(*), count(revoked_seq), (select count(*) from lockgate.log_keys) from lockgate.person_keys"""
+    )
+    return KeysMark(*cursor.fetchone() or (0, 0, 0))

@@ -12,22 +12,10 @@ from gateway.capacity import CALM_SECONDS, CROWD, CROWD_SECONDS, LATE_SECONDS, T
 from gateway.clock import SystemClock
 from gateway.errors import Fault, RateExceeded, Unavailable
 from gateway.identity import Principal, PrincipalKind
+from tests.world.hand_clock import HandClock
 
 LATE = 2 * LATE_SECONDS
 IN_TIME = LATE_SECONDS / 2
-
-
-class HandClock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def now_ms(self) -> int:
-        raise AssertionError("wall time has no part in it")
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 def principal(tenant: str = "acme", *, kind: PrincipalKind = PrincipalKind.PERSON) -> Principal:

@@ -10,8 +10,8 @@ import pytest
 from msgspec import structs
 
 from gateway.auditing import Auditing
+from gateway.keys_file import KeysFile
 from gateway.ledger import Append
-from gateway.people import People
 from gateway.storage import records as storage
 from gateway.storage.books import Books
 from gateway.storage.connections import Urls
@@ -23,7 +23,7 @@ from tests.world import acts
 
 def auditing(records: Records) -> Auditing:
     """What the export route asks."""
-    return Auditing(records, cast(People, None), cast(Books, None), tenants=(acts.ACME,), environment="dev")
+    return Auditing(records, cast(KeysFile, None), cast(Books, None), tenants=(acts.ACME,), environment="dev")
 
 
 def test_an_export_of_a_growing_log_ends_with_the_checkpoint_of_its_last_entry(

@@ -18,7 +18,7 @@ from invariants.meaning import evaluation, schemas
 from invariants.meaning.entities import Entity, Request, Store
 from invariants.meaning.evaluation import Closure, Scene, Trace
 from invariants.meaning.schemas import Uid
-from invariants.statements import Statement
+from invariants.statements import Invariant
 from policies.cedar_syntax import nodes as pst
 from policies.questions import Question
 from policies.schema import TypedSchema
@@ -94,13 +94,13 @@ def compile(text: str, schema: TypedSchema) -> CompiledInvariants:
 
     Raises `Unreadable` for text that is no set of invariants, and `Unsupported` for a form without a meaning here.
     """
-    read = tuple((statement, _Compiled(statement)) for statement in statements.read(text, schema))
+    read = tuple((invariant, _Compiled(invariant)) for invariant in statements.read(text, schema))
     by_action = {
-        name: (Uid("Action", name), tuple(compiled for statement, compiled in read if name in statement.actions))
+        name: (Uid("Action", name), tuple(compiled for invariant, compiled in read if name in invariant.actions))
         for name in schema.actions
     }
     actions = {uid: Entity(ancestors=groups) for uid, groups in schemas.of_tools(schema).groups.items()}
-    return CompiledInvariants(by_action, actions, tuple(statement.id for statement, _ in read))
+    return CompiledInvariants(by_action, actions, tuple(invariant.id for invariant, _ in read))
 
 
 class _Compiled:
@@ -108,10 +108,10 @@ class _Compiled:
 
     __slots__ = ("_clauses", "_scopes", "id", "sentence")
 
-    def __init__(self, statement: Statement) -> None:
-        self.id = statement.id
-        self.sentence = statement.sentence
-        where, policy = f"invariant `{statement.id}`", statement.policy
+    def __init__(self, invariant: Invariant) -> None:
+        self.id = invariant.id
+        self.sentence = invariant.sentence
+        where, policy = f"invariant `{invariant.id}`", invariant.policy
         self._scopes: tuple[Closure, ...] = tuple(
             evaluation.scope(scope, variable, where)
             for scope, variable in ((policy.principal, "principal"), (policy.resource, "resource"))

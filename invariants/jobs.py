@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from invariants.reports import Finding, Verdict
-from invariants.statements import Statement
+from invariants.statements import Invariant
 from policies.cedar import PRINCIPAL_TYPES, PrincipalType, Rule, parse
 from policies.schema import ActionType, CedarSchema
 from tool_registry.contracts import Contract, Kind
@@ -55,12 +55,12 @@ def job(
     )
 
 
-def planned(job: Job, statements: Iterable[Statement]) -> Iterator[Finding]:
+def planned(job: Job, invariants: Iterable[Invariant]) -> Iterator[Finding]:
     """All that a run finds out, in order, not yet tried: invariants without a tool, tools by name, rules by id."""
-    read = tuple(statements)
-    yield from (covers_nothing(statement) for statement in read if not statement.actions)
+    read = tuple(invariants)
+    yield from (covers_nothing(invariant) for invariant in read if not invariant.actions)
     for action in job.schema.typed.actions.values():
-        covering = tuple(statement for statement in read if action.name in statement.actions)
+        covering = tuple(invariant for invariant in read if action.name in invariant.actions)
         for principal in PRINCIPAL_TYPES:
             yield from blanks(action, principal, covering)
     yield from (rule_blank(rule) for rule in parse(job.policies))
@@ -71,7 +71,7 @@ def rule_blank(rule: Rule) -> Finding:
     return Finding(kind="lives", rule=rule.id, action="", verdict=Verdict.UNKNOWN, reason="not_tried")
 
 
-def blanks(action: ActionType, principal: PrincipalType, covering: Iterable[Statement]) -> Iterator[Finding]:
+def blanks(action: ActionType, principal: PrincipalType, covering: Iterable[Invariant]) -> Iterator[Finding]:
     """The obligations of one type of request, not yet tried."""
     blank = Finding(
         action=action.name,
@@ -81,15 +81,15 @@ def blanks(action: ActionType, principal: PrincipalType, covering: Iterable[Stat
         reason="not_tried",
     )
     yield from (replace(blank, kind=kind) for kind in ("assumptions", "premise", "never_errs"))
-    for statement in covering:
-        yield replace(blank, invariant=statement.id, sentence=statement.sentence)
+    for invariant in covering:
+        yield replace(blank, invariant=invariant.id, sentence=invariant.sentence)
 
 
-def covers_nothing(statement: Statement) -> Finding:
+def covers_nothing(invariant: Invariant) -> Finding:
     """The verdict on an invariant whose scope covers no tool."""
     return Finding(
-        invariant=statement.id,
-        sentence=statement.sentence,
+        invariant=invariant.id,
+        sentence=invariant.sentence,
         action="",
         verdict=Verdict.VACUOUS,
         reason="covers_no_action",

@@ -24,7 +24,7 @@ from invariants.solving import smtlib
 from invariants.solving.answers import Verdict
 from invariants.solving.smtlib import Script
 from invariants.solving.terms import BeyondSolvers, Term
-from invariants.statements import Statement
+from invariants.statements import Invariant
 from invariants.tool_requests import ToolRequests
 from policies.cedar import PRINCIPAL_TYPES, PrincipalType, parse
 from policies.schema import ActionType
@@ -85,7 +85,7 @@ class Sheet:
 
     requests: ToolRequests
     obligations: tuple[Obligation, ...]
-    refused: tuple[tuple[Statement, Unsupported], ...]
+    refused: tuple[tuple[Invariant, Unsupported], ...]
     """Invariants that have no exact meaning for this type of request."""
     given: tuple[Term, ...]
 
@@ -141,9 +141,9 @@ def sheets(job: Job) -> Iterator[Sheet | Refused]:
                 yield Refused(action=action, principal=principal, cause=beyond)
 
 
-def write(requests: ToolRequests, covering: Iterable[Statement]) -> Sheet:
+def write(requests: ToolRequests, covering: Iterable[Invariant]) -> Sheet:
     """
-    Write down what has to be shown of each statement that covers the tool, and of the policies themselves.
+    Write down what has to be shown of each invariant that covers the tool, and of the policies themselves.
 
     Raises `Unsupported` when the footprint of the rules is too large to be closed.
     """
@@ -152,14 +152,14 @@ def write(requests: ToolRequests, covering: Iterable[Statement]) -> Sheet:
         (Kind.PREMISE, "", requests.permitted),
         (Kind.NEVER_ERRS, "", requests.forbids_err),
     ]
-    refused: list[tuple[Statement, Unsupported]] = []
-    for statement in covering:
+    refused: list[tuple[Invariant, Unsupported]] = []
+    for invariant in covering:
         try:
-            violated = requests.violated(statement.policy, f"invariant `{statement.id}`")
+            violated = requests.violated(invariant.policy, f"invariant `{invariant.id}`")
         except Unsupported as unsupported:
-            refused.append((statement, unsupported))
+            refused.append((invariant, unsupported))
             continue
-        goals.append((Kind.INVARIANT, statement.id, requests.universe.terms.both(requests.permitted, violated)))
+        goals.append((Kind.INVARIANT, invariant.id, requests.universe.terms.both(requests.permitted, violated)))
     return Sheet(
         requests=requests,
         obligations=tuple(_obligations(requests, goals)),

@@ -29,7 +29,7 @@ from invariants.solving import z3_backend
 from invariants.solving.answers import Verdict as Answer
 from invariants.solving.terms import is_hard
 from invariants.solving.z3_backend import Solver
-from invariants.statements import Statement
+from invariants.statements import Invariant
 from policies.cedar import Engine, Rule, parse
 from policies.questions import Question
 
@@ -49,8 +49,8 @@ def run(job: Job) -> Iterator[Finding]:
 
     Raises `Unreadable` and `PolicyFault` when invariants or policies cannot be read at all.
     """
-    read = {statement.id: statement for statement in statements.read(job.invariants, job.schema.typed)}
-    yield from (covers_nothing(statement) for statement in read.values() if not statement.actions)
+    read = {invariant.id: invariant for invariant in statements.read(job.invariants, job.schema.typed)}
+    yield from (covers_nothing(invariant) for invariant in read.values() if not invariant.actions)
     replay = _Replay(job)
     rules = parse(job.policies)
     liveness = Liveness(rules, job.schema.typed)
@@ -82,7 +82,7 @@ def _lives(rule: Rule, idle: Result | None) -> Finding:
     return replace(found, verdict=Verdict.VACUOUS, reason=idle.reason)
 
 
-def _refused(refused: Refused, covering: tuple[Statement, ...]) -> Iterator[Finding]:
+def _refused(refused: Refused, covering: tuple[Invariant, ...]) -> Iterator[Finding]:
     for blank in blanks(refused.action, refused.principal, covering):
         yield replace(blank, reason=refused.cause.reason_code, where=refused.cause.where)
 
@@ -107,12 +107,12 @@ class _Judged:
         """Show which rules this type of request satisfies."""
         liveness.look(self._sheet.requests, self._solver.check)
 
-    def findings(self, read: Mapping[str, Statement], *, is_reachable: bool) -> Iterator[Finding]:
+    def findings(self, read: Mapping[str, Invariant], *, is_reachable: bool) -> Iterator[Finding]:
         """Every verdict. `is_reachable`: whether some request for the tool is permitted, whoever asks."""
         requests = self._sheet.requests
-        covering = tuple(statement for statement in read.values() if requests.action.name in statement.actions)
+        covering = tuple(invariant for invariant in read.values() if requests.action.name in invariant.actions)
         places = {(each.kind.value, each.subject): place for place, each in enumerate(self._sheet.obligations)}
-        refused = {statement.id: cause for statement, cause in self._sheet.refused}
+        refused = {invariant.id: cause for invariant, cause in self._sheet.refused}
         for blank in blanks(requests.action, requests.principal, covering):
             place = places.get((blank.kind, blank.invariant))
             if place is None:
@@ -130,7 +130,7 @@ class _Judged:
             else:
                 yield self._failed(asked, obligation, read)
 
-    def _hardest(self, obligation: Obligation, read: Mapping[str, Statement]) -> str:
+    def _hardest(self, obligation: Obligation, read: Mapping[str, Invariant]) -> str:
         """The rules, and the invariant, that hold what solvers give up on: what to simplify."""
         requests = self._sheet.requests
         named = [(f"rule `{rule.id}`", requests.satisfied(rule)) for rule in requests.rules]
@@ -155,7 +155,7 @@ class _Judged:
             return replace(asked, verdict=Verdict.PROVED, reason="nothing_permitted")
         return replace(asked, verdict=Verdict.VACUOUS, reason="premise_unreachable")
 
-    def _failed(self, asked: Finding, obligation: Obligation, read: Mapping[str, Statement]) -> Finding:
+    def _failed(self, asked: Finding, obligation: Obligation, read: Mapping[str, Invariant]) -> Finding:
         if obligation.kind is Kind.ASSUMPTIONS:
             return replace(asked, verdict=Verdict.VACUOUS, reason="assumptions_contradict")
         samples = self._job.samples.get(obligation.action, {})
@@ -203,17 +203,17 @@ class _Replay:
             counter_example=example.document(),
         )
 
-    def violating(self, finding: Finding, statement: Statement, example: Question) -> Finding:
+    def violating(self, finding: Finding, invariant: Invariant, example: Question) -> Finding:
         """The finding with its counter-example, or an encoding bug when engine, check and solver do not agree."""
         answer = self._invariants.decide(example)
-        reason = "invariant_errs" if statement.id in answer.errors else "violated"
+        reason = "invariant_errs" if invariant.id in answer.errors else "violated"
         refuted = replace(finding, verdict=Verdict.REFUTED, reason=reason, counter_example=example.document())
-        is_violated = statement.id in {hit.id for hit in answer.rules} or statement.id in answer.errors
+        is_violated = invariant.id in {hit.id for hit in answer.rules} or invariant.id in answer.errors
         if not self._policies.raw_allow(example) or not is_violated:
             return _differs(finding)
         if self._checks is None:
             return refuted
-        check = next(check for check in self._checks.evaluate(example) if check.id == statement.id)
+        check = next(check for check in self._checks.evaluate(example) if check.id == invariant.id)
         if check.holds:
             return replace(finding, verdict=Verdict.ENCODING_BUG, reason="check_differs")
         return replace(refuted, value=check.value, limit=check.limit)

@@ -1,4 +1,4 @@
-"""A set of invariants as text becomes statements: id, sentence, condition. Nothing is evaluated or proved here.
+"""Invariants as a bundle declares them, read: id, sentence, condition. Nothing is evaluated or proved here.
 
 An invariant is a Cedar `forbid` with a unique `@id` and a `@sentence` that anyone can read. It is violated by a
 question for which the forbid is satisfied, and by one for which it errs: what cannot be evaluated is not known to hold.
@@ -16,12 +16,12 @@ from policies.schema import TypedSchema
 # Ids stand in entries, certificates and answers.
 _ID = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _SENTENCE_CHARACTERS_MAX = 400
-_STATEMENTS_MAX = 500  # A set that no person can read protects nobody.
+_INVARIANTS_MAX = 500  # A set that no person can read protects nobody.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
-    """One invariant."""
+class Invariant:
+    """A condition that no permitted question may violate."""
 
     id: str
     sentence: str
@@ -31,32 +31,32 @@ class Statement:
     """Every tool of the schema that its action scope covers, sorted."""
 
 
-def read(text: str, schema: TypedSchema) -> tuple[Statement, ...]:
+def read(text: str, schema: TypedSchema) -> tuple[Invariant, ...]:
     """
     Read invariants in file order.
 
-    Raises `Unreadable` when one has no usable id or sentence, shares its id, or is not a forbid. A statement that
+    Raises `Unreadable` when one has no usable id or sentence, shares its id, or is not a forbid. An invariant that
     covers no action is read: the prover calls it vacuous.
     """
     try:
         policies = cedar_syntax.parse(text)
     except cedar_syntax.SyntaxRefused as error:
         raise Unreadable(str(error)) from error
-    if len(policies) > _STATEMENTS_MAX:
-        raise Unreadable(f"more than {_STATEMENTS_MAX} invariants")
+    if len(policies) > _INVARIANTS_MAX:
+        raise Unreadable(f"more than {_INVARIANTS_MAX} invariants")
     groups = {name: frozenset(action.groups) for name, action in schema.actions.items()}
-    statements: list[Statement] = []
+    found: list[Invariant] = []
     seen: set[str] = set()
     for number, policy in enumerate(policies, start=1):
-        statement = _statement(policy, number, groups)
-        if statement.id in seen:
+        invariant = _invariant(policy, number, groups)
+        if invariant.id in seen:
             raise Unreadable(f"invariant {number}: its id is taken")
-        seen.add(statement.id)
-        statements.append(statement)
-    return tuple(statements)
+        seen.add(invariant.id)
+        found.append(invariant)
+    return tuple(found)
 
 
-def _statement(policy: cedar_syntax.Template, number: int, groups: dict[str, frozenset[str]]) -> Statement:
+def _invariant(policy: cedar_syntax.Template, number: int, groups: dict[str, frozenset[str]]) -> Invariant:
     identifier, sentence = policy.annotations.get("id", ""), policy.annotations.get("sentence", "")
     if not _ID.fullmatch(identifier):
         raise Unreadable(f"invariant {number}: `@id` of lower-case letters, digits and hyphens expected")
@@ -67,4 +67,4 @@ def _statement(policy: cedar_syntax.Template, number: int, groups: dict[str, fro
     if policy.effect != "forbid":
         raise Unreadable(f"invariant `{identifier}`: a forbid expected")
     covered = tuple(sorted(name for name in groups if cedar_syntax.action_is_covered(policy, name, groups)))
-    return Statement(id=identifier, sentence=sentence, policy=policy, actions=covered)
+    return Invariant(id=identifier, sentence=sentence, policy=policy, actions=covered)

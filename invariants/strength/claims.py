@@ -13,7 +13,7 @@ from invariants.errors import Unsupported
 from invariants.jobs import Job
 from invariants.meaning import compiler, schemas
 from invariants.solving.terms import Term
-from invariants.statements import Statement
+from invariants.statements import Invariant
 from invariants.strength.trials import Trial
 from invariants.tool_requests import ToolRequests
 from policies import cedar
@@ -50,7 +50,7 @@ class Writer:
 
     __slots__ = ("_satisfied", "_terms", "_violated", "permitted", "requests")
 
-    def __init__(self, requests: ToolRequests, covering: Iterable[Statement]) -> None:
+    def __init__(self, requests: ToolRequests, covering: Iterable[Invariant]) -> None:
         """`covering`: the invariants about the tool. Raises `Unsupported`."""
         self.requests = requests
         self.permitted = requests.permitted

@@ -14,7 +14,7 @@ from invariants.errors import EvaluationError
 from invariants.meaning import evaluation, schemas
 from invariants.meaning.evaluation import Scene
 from invariants.meaning.schemas import Schema
-from invariants.statements import Statement
+from invariants.statements import Invariant
 from policies.cedar import Rule
 from policies.cedar_syntax import nodes as pst
 from policies.questions import Question
@@ -59,7 +59,7 @@ class Pool:
 
     __slots__ = ("_general", "_invariants", "_known", "_rules")
 
-    def __init__(self, rules: Iterable[Rule], invariants: Iterable[Statement], schema: TypedSchema) -> None:
+    def __init__(self, rules: Iterable[Rule], invariants: Iterable[Invariant], schema: TypedSchema) -> None:
         self._general: Schema = schemas.of_tools(schema)
         self._rules = tuple((rule, meaning(rule.node)) for rule in rules)
         self._invariants = tuple((each, meaning(each.policy)) for each in invariants)

@@ -80,6 +80,12 @@ def parse(raw: bytes) -> Mapping[str, Any]:
     return document
 
 
+def named(document: Mapping[str, Any], tools: Mapping[str, PreparedTool]) -> str:
+    """The tool that a body names, whatever else is wrong with it; empty for a name that no tool has."""
+    name = document.get("tool")
+    return name if isinstance(name, str) and name in tools else ""
+
+
 def admit(
     document: Mapping[str, Any],
     envelope: Envelope,

@@ -85,7 +85,7 @@ def counting(active: Active, tenant: str, principal: str, tool: str) -> Counting
     if not principal.startswith(_AGENT):
         return None
     agent = principal.removeprefix(_AGENT)
-    rules = tuple(rule for rule in active.bundle.autonomy if rule.concerns(agent, tool) and (tool or rule.is_of_agent))
+    rules = tuple(rule for rule in active.bundle.autonomy if rule.concerns(agent, tool))
     if not rules:
         return None
     return Counting(tenant=tenant, agent=agent, tool=tool, rules=rules, reference=active.reference)
@@ -98,7 +98,7 @@ def denied(active: Active, tenant: str, principal: str, tool: str, reason: str) 
 
 
 def at_the_door(policies: Policies, principal: Principal, tool: str, reason: str) -> tuple[Strike, ...]:
-    """The same of a call that was refused before any other entry recorded it."""
+    """The same of a request that was refused before any other entry recorded it."""
     try:
         active = policies.active(principal.tenant)
     except Unavailable:

@@ -126,11 +126,11 @@ class Pipeline:
         walk.enter("admit")  # (3) Admit. The body is read only now: strangers cannot feed us bytes.
         document = admission.parse(await incoming.body())
         active = at.policies.active(principal.tenant)
+        incoming.tool = admission.named(document, active.tools)
         call = admission.admit(
             document, incoming.envelope(), principal=principal, environment=at.environment, tools=active.tools
         )
         contract = call.tool.contract
-        incoming.tool = contract.name
         async with patience:
             await at.rates.take_tool(principal, contract.name, contract.calls_per_minute)
         at.policies.require_in_force(principal.tenant, active, contract.name)

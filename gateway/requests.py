@@ -31,7 +31,7 @@ class Incoming:
     principal: Principal | None = None
     """Set once `identify` has passed, so that a refusal is recorded on the right tenant's chain."""
     tool: str = ""
-    """Set once `admit` has passed."""
+    """Set as soon as a tool that there is was named: what the call is refused for from then on counts against it."""
 
     def authorization(self) -> bytes | None:
         """The Authorization header as bytes."""

@@ -37,10 +37,13 @@ REASONS = frozenset(
         *("policy_denied", "not_permitted", "invariant_violated", "question_unfit", "fact_missing", "budget_exceeded"),
         *("approval_mismatch", "approval_expired", "approval_void", "approval_used", "edit_not_allowed"),
         *("key_reused", "contract_violated", "reason_code_unknown", "unknown_member", "unknown_tool", "malformed_json"),
-        *("outside_profile", "rate_exceeded", "too_many_parked"),
+        *("outside_profile", "rate_exceeded", "too_many_parked", "undo_hidden"),
     }
 )
 """Refusals that an agent brings upon itself. That the gateway, a source or a switch said no counts against nobody."""
+
+TOOLLESS = frozenset({"malformed_json", "outside_profile", "unknown_tool", "rate_exceeded"})
+"""Of those, the ones that are told before a tool is known, or of any request: they count for the agent alone."""
 
 _ID = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _SENTENCE = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
@@ -92,8 +95,9 @@ class AutonomyRule:
     argument: str = ""
 
     def concerns(self, agent: str, tool: str) -> bool:
-        """Whether events of the agent with that tool count. Events of no tool count where every tool does."""
-        return (EVERY in self.tools or tool in self.tools) and (EVERY in self.agents or agent in self.agents)
+        """Whether events of the agent with that tool count. Events of no tool count for all of an agent's actions."""
+        is_of_tool = tool in self.tools or (EVERY in self.tools and (tool != "" or self.is_of_agent))
+        return is_of_tool and (EVERY in self.agents or agent in self.agents)
 
     def action(self, tool: str) -> str:
         """What is counted together, and lowered."""
@@ -148,9 +152,12 @@ def read_rules(document: Any) -> tuple[AutonomyRule, ...]:
 
 
 def faults(rules: tuple[AutonomyRule, ...], schema: CedarSchema) -> Iterator[str]:
-    """What the rules say that the tools do not know."""
+    """What the rules say that the tools do not know, and what of it no gateway could count."""
     actions = schema.typed.actions
     for rule in rules:
+        if not rule.concerns(min(rule.agents), ""):
+            for reason in sorted(rule.reasons & TOOLLESS):
+                yield f"rule `{rule.id}`: `{reason}` is of no tool: it needs `tools` `*` and `lowers` `agent`"
         for tool in sorted(rule.tools - {EVERY}):
             action = actions.get(tool)
             if action is None:

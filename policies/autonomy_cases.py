@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from policies.autonomy import FILE, SURGES, AutonomyRule, Event
+from policies.autonomy import FILE, SURGES, TOOLLESS, AutonomyRule, Event
 from policies.errors import PolicyFault
 from policies.levels import EVERY, Change, Standing
 from proofs import shapes
@@ -109,9 +109,11 @@ class _Ledger:
 
     def happens(self, what: Happening) -> None:
         self.now_ms += what.every_seconds * 1000
+        # Whatever the case says, no gateway knows the tool of such a refusal.
+        tool = "" if what.reason in TOOLLESS else what.tool
         for rule in self.rules:
-            if rule.concerns(self.case.agent, what.tool):
-                action = rule.action(what.tool)
+            if rule.concerns(self.case.agent, tool):
+                action = rule.action(tool)
                 is_reached = self._surges(rule, action, what) or self._counts(rule, action, what)
                 if is_reached and self.standing.current(action).level > rule.to:
                     change = Change(action=action, level=rule.to, seq=len(self.lowerings) + 1, rule=rule.id)

@@ -258,9 +258,8 @@ class Routes:
         self._in.metrics.answered(fault.status, fault.reason)
         if "entry" not in fault.members:
             principal = incoming.principal
-            strikes = ()
-            if principal is not None:
-                strikes = autonomy.at_the_door(self._in.policies, principal, incoming.tool, fault.reason)
+            policies, tool = self._in.policies, incoming.tool
+            strikes = () if principal is None else autonomy.at_the_door(policies, principal, tool, fault.reason)
             self._in.lights.note(
                 entries.note(
                     principal.tenant if principal else SYSTEM,

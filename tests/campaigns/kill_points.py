@@ -5,7 +5,7 @@ loses its connection to the database around the COMMIT of intend and of settle: 
 client gets the true answer.
 
 `python -m tests.campaigns.kill_points --rounds 50` is the long form of F01: every kill point so many times, the four
-around COMMIT among them. It prints a line for each, and writes `build/kill-points.json`.
+around COMMIT among them. It takes an hour or more, prints a line for each, and writes `build/kill-points.json`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from importlib import import_module
 import pytest
 
 from tests.campaigns.__main__ import NAMES, read, timed, told, written
+from tests.campaigns.overload import in_time
 from tests.campaigns.tallies import Part, Tally, add_up
 
 SEED = 4
@@ -71,3 +72,15 @@ def test_a_second_of_a_part_is_counted_once() -> None:
     assert took[1] < 1
     assert table.seconds == {("P1", "kills"): 13.0, ("P1", "cuts"): 4.0}
     assert (table.parts_seconds, table.wall_seconds) == (22.0, 17.0)
+
+
+@pytest.mark.parametrize(("then", "failures"), [(79, 0), (80, 1)])
+def test_the_long_form_of_overload_fails_where_answers_take_twice_as_long(then: float, failures: int) -> None:
+    """
+    L01, B06: what a figure says elsewhere is a failure there.
+    """
+    figures = {"worst_p99_ms_in_quiet": 40.0, "worst_p99_ms_then": then}
+
+    judged = in_time(Tally(guarantee="P12", tried="requests", times=1, figures=figures))
+
+    assert len(judged.failures) == failures

@@ -150,7 +150,7 @@ class Append(Struct, frozen=True, kw_only=True):
 
 class Park(Struct, frozen=True, kw_only=True):
     """
-    The call waits for approval. Answers `Placed`, `Held` when the claim is taken meanwhile, or `Stale` (`ends`).
+    The call waits for approval. Answers `Placed`, `Crowded`, `Stale` (`ends`), or `Held` when the claim is taken.
 
     Presented again while it waits, what it asks for now is what is kept, with an entry that says so.
     """
@@ -160,6 +160,8 @@ class Park(Struct, frozen=True, kw_only=True):
     expires_at_ms: int
     answer: bytes
     """The 202 body, without what only the sequencer knows."""
+    waiting_max: int | None = None
+    """So many calls of the principal may wait; one that waits already is none more. None: they are not counted."""
     ends: Close | None = None
     """As of an `Intend`."""
 
@@ -344,7 +346,12 @@ class Stale:
     state: State
 
 
-Answer = Placed | Held | Intended | Exceeded | Used | Void | Killed | Moved | Settled | Late | Stale
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crowded:
+    """As many calls of the principal wait as may. Nothing was written."""
+
+
+Answer = Placed | Held | Intended | Exceeded | Used | Void | Killed | Moved | Settled | Late | Stale | Crowded
 
 
 class ActRefused(Exception):

@@ -21,7 +21,7 @@ from gateway.clock import Clock
 from gateway.encoding import encode
 from gateway.errors import Conflict, Denied, NotFound, RateExceeded, Unavailable
 from gateway.gathering import Gathered
-from gateway.identity import Principal, PrincipalKind
+from gateway.identity import PrincipalKind
 from gateway.ledger import ApprovalRow, Close, Crowded, Draft, FullRow, Park, Placed, Stale, State, Strike
 from gateway.refusals import Refusals
 from gateway.storage.records import Records

@@ -20,6 +20,7 @@ from gateway.ledger import (
     Approve,
     CallRow,
     Close,
+    Crowded,
     Draft,
     Exceeded,
     Held,
@@ -191,6 +192,8 @@ class Batch:
         edited = self._edited(act)
         if isinstance(edited, Stale):
             return edited
+        if (row is None or row.state is not State.PARKED) and not self._has_room(act):
+            return Crowded()
         if row is None:
             row = self._create(act.row, State.PARKED)
         row.sent_again = act.row
@@ -281,6 +284,19 @@ class Batch:
         if row is None or row.tenant != tenant:
             return Stale(state=State.REFUSED)  # No row of this tenant: such a call never waited.
         return row if row.state is State.PARKED else Stale(state=row.state)
+
+    def _has_room(self, act: Park) -> bool:
+        """
+        Whether one more call of the principal may wait; if so, it is counted.
+
+        What stops waiting in this batch leaves room from the next one on: nobody was told of it yet.
+        """
+        who = (act.row.tenant, act.row.principal)
+        waiting = self.snapshot.waiting.get(who, 0)
+        if act.waiting_max is not None and waiting >= act.waiting_max:
+            return False
+        self.snapshot.waiting[who] = waiting + 1
+        return True
 
     def _killed(self, kills: Iterable[tuple[str, str, str]]) -> Killed | None:
         engaged = next((kill for kill in kills if kill in self.snapshot.kills), None)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg.pq.abc import PGresult
 
-from gateway.ledger import Act, Append, Approve, Close, Intend, Level, Lower, Park, Settle, State
+from gateway.ledger import Act, Append, Approve, CallRow, Close, Intend, Level, Lower, Park, Settle, State
 from gateway.storage import packed, statements
 from gateway.storage.link import Statement, rows
 from gateway.storage.snapshot import Row, Snapshot
@@ -70,6 +70,7 @@ class Questions:
         if agents:
             self._agents = list(agents)
             self._ask(self._take_levels, *ask_levels(self._agents))
+        self._ask_waiting([act.row for act in acts if isinstance(act, Park) and act.waiting_max is not None])
 
     def snapshot(self, results: Sequence[PGresult], heads: Mapping[str, chain.Head]) -> Snapshot:
         """The answers to `statements`, in their order, over the locked heads."""
@@ -84,6 +85,15 @@ class Questions:
 
     def _take_levels(self, snapshot: Snapshot, result: PGresult) -> None:
         snapshot.levels = levels(self._agents, result)
+
+    def _ask_waiting(self, parked: Sequence[CallRow]) -> None:
+        self._parking = list({(row.tenant, row.principal) for row in parked})
+        if parked:
+            columns = zip(*self._parking, strict=True)
+            self._ask(self._take_waiting, statements.READ_WAITING, *map(packed.texts, columns))
+
+    def _take_waiting(self, snapshot: Snapshot, result: PGresult) -> None:
+        snapshot.waiting = {self._parking[packed.long(at) - 1]: packed.long(count) for at, count in rows(result)}
 
     def _take_flights(self, snapshot: Snapshot, result: PGresult) -> None:
         snapshot.in_flight = in_flight(self._flights, result)

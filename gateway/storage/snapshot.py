@@ -65,5 +65,7 @@ class Snapshot:
     """Tenant -> its newest activation, where approvals are about to be used."""
     kills: frozenset[tuple[str, str, str]] = frozenset()
     """(tenant, scope, target) of the engaged ones among the switches that the acts ask about."""
+    waiting: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(tenant, principal) -> parked calls, of those who are about to park one under a bound; absent is 0."""
     levels: dict[tuple[str, str, str], Level] = field(default_factory=dict)
     """(tenant, agent, action) -> level of autonomy, where an intent was decided on one."""

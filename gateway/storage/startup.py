@@ -16,7 +16,7 @@ import psycopg
 from gateway.storage import connections
 from gateway.storage.connections import Connection, DatabaseUnavailable
 
-REVISION = "0007"
+REVISION = "0008"
 """
 The schema that this release needs. An older one is refused. What a newer one has besides is that release's to check:
 tables that are not known here, under row-level security like all, and columns of tables that hold state.

@@ -94,6 +94,16 @@ Who consumed each approval, and what became of it since it was counted: its key 
 time over by the database's clock, or rules in force that it was not given under.
 """
 
+READ_WAITING = b"""
+select u.at, count(*)
+from (
+  select unnest($1::text[]) as tenant, unnest($2::text[]) as principal,
+    generate_subscripts($1::text[], 1)::bigint as at) u
+join lockgate.calls c on c.tenant = u.tenant and c.principal = u.principal and c.state = 'parked'
+group by u.at
+"""
+"""How many calls of each (tenant, principal) wait for approval: at most a few more than may."""
+
 READ_ENTRY = b"select body from lockgate.entries where tenant = $1::text and seq = $2::bigint"
 
 ADD_APPROVAL = b"""

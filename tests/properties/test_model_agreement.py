@@ -90,16 +90,23 @@ class Machine(Both):
             lease_ms=lease_ms,
             budgets=[self._budget(tenant, *each) for each in budgets],
             in_flight=[self._flight(tenant, *each) for each in flights],
-            approvals=[self.approvals[at][1] for at in approvals if at < len(self.approvals)],
+            approvals=self._approvals(tenant, approvals),
             kills=[(row.tenant, "tool", "issue_refund"), (row.tenant, "agent", "triage-7")],
         )
         self._same(replace(act, ends=self._close(ends, tenant), revision=revision))
 
-    @rule(name=NAMES, tenant=TENANTS, is_new=st.booleans(), is_over=st.booleans(), ends=NAMES | st.none())
-    def park(self, name, tenant, is_new, is_over, ends):
-        """A call waits for approval, perhaps for no time at all."""
+    @rule(
+        name=NAMES,
+        tenant=TENANTS,
+        is_new=st.booleans(),
+        is_over=st.booleans(),
+        ends=NAMES | st.none(),
+        waiting_max=st.sampled_from([None, 0, 1, 2]),
+    )
+    def park(self, name, tenant, is_new, is_over, ends, waiting_max):
+        """A call waits for approval, perhaps for no time at all, where so many may."""
         act = acts.park(self._row(name, tenant, is_new=is_new), expires_at_ms=1 if is_over else acts.FAR_MS)
-        self._same(replace(act, ends=self._close(ends, tenant)))
+        self._same(replace(act, ends=self._close(ends, tenant), waiting_max=waiting_max))
 
     @rule(
         name=NAMES,
@@ -264,6 +271,11 @@ class Machine(Both):
             return own
         return known
 
+    def _approvals(self, tenant: str, places: list[int]) -> list[UUID]:
+        """Of the tenant's own: those of another are nowhere to be seen, so no call comes to its intent with them."""
+        own = [approval for whose, approval in self.approvals if whose == tenant]
+        return list(dict.fromkeys(own[at % len(own)] for at in places)) if own else []
+
     def _close(self, name: str | None, tenant: str) -> Close | None:
         return None if name is None else acts.close(self._row(name, tenant))
 
@@ -324,13 +336,15 @@ def test_model_and_database_agree(database: Urls) -> None:
         ("flying", lambda self, key, since_ms: 0),
         ("_void", lambda self, approval, revision: None),
         ("take_over", lambda self, tenants, *, lease_ms, limit: ()),
+        ("_is_crowded", lambda self, act: False),
     ],
 )
 def test_a_mistake_of_the_model_is_found(
     what: str, mistaken: Any, database: Urls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    The comparison can fail: a model that sees nothing in flight, no lost role, or no lease that is over, is told apart.
+    The comparison can fail: a model that sees nothing in flight, no lost role, no lease that is over, or no crowd,
+    is told apart.
     """
     monkeypatch.setattr(Model, what, mistaken)
 

@@ -29,7 +29,7 @@ from gateway.gathering import Gather
 from gateway.governance import Governance
 from gateway.identity import Principal, PrincipalKind
 from gateway.killpoints import Stages
-from gateway.ledger import SYSTEM, Act, Answer, ApprovalRow, FullRow, LedgerUnavailable, Look, Placed, Seen, State
+from gateway.ledger import SYSTEM, Act, Answer, ApprovalRow, FullRow, LedgerUnavailable, Look, Placed, Seen
 from gateway.lights import Lights
 from gateway.metrics import Metrics
 from gateway.parking import Parking
@@ -168,14 +168,6 @@ class Reads:
         self._reach()
         stored = self.model.by_id.get(call_id)
         return full(stored) if stored is not None and stored.row.tenant == tenant else None
-
-    async def parked_count(self, tenant: str, principal: str) -> int:
-        """How many calls of a principal wait."""
-        self._reach()
-        return sum(
-            stored.state is State.PARKED and (stored.row.tenant, stored.row.principal) == (tenant, principal)
-            for stored in self.model.calls.values()
-        )
 
     async def entry(self, tenant: str, seq: int) -> Placed | None:
         """An entry."""

@@ -24,6 +24,7 @@ from gateway.ledger import (
     Budget,
     CallRow,
     Close,
+    Crowded,
     Draft,
     Exceeded,
     FullRow,
@@ -357,6 +358,8 @@ class Model:
         ended = self._edited(act.row, act.ends)
         if isinstance(ended, Stale):
             return ended
+        if (stored is None or stored.state is not State.PARKED) and self._is_crowded(act):
+            return Crowded()
         answer = self._append(act.entry)
         stored = self._opened(stored, act.row, State.PARKED)
         stored.answer, stored.expires_at_ms, stored.parked_seq = act.answer, act.expires_at_ms, answer.seq
@@ -364,6 +367,12 @@ class Model:
         if ended is not None and act.ends is not None:
             self._end(ended, act.ends)
         return answer
+
+    def _is_crowded(self, act: Park) -> bool:
+        waiting = [
+            stored for stored in self._of([act.row.tenant], State.PARKED) if stored.row.principal == act.row.principal
+        ]
+        return act.waiting_max is not None and len(waiting) >= act.waiting_max
 
     def _close(self, act: Close) -> Answer:
         stored = self._parked(act.tenant, act.call_id)

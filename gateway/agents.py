@@ -6,9 +6,10 @@ is nothing to show. An agent sees itself, people with a role see their tenant's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from gateway.activation import Policies
+from gateway.activation import Active, Policies
 from gateway.answers import Reply
 from gateway.clock import Clock, rfc3339
 from gateway.errors import Denied, NotFound
@@ -16,6 +17,8 @@ from gateway.identity import Principal, PrincipalKind
 from gateway.storage import standings
 from gateway.storage.connections import Cursor
 from gateway.storage.desk import Desk
+from gateway.storage.standings import Count
+from policies.autonomy import SURGES
 from policies.levels import Standing
 from proofs.shapes import NAME
 
@@ -48,41 +51,45 @@ class Agents:
         if not NAME.fullmatch(agent):
             raise NotFound("unknown_agent", "no such agent in this tenant")
 
-        def work(cursor: Cursor) -> tuple[Standing, list[tuple[str, str, int, int]]]:
-            return standings.read(cursor, tenant, [agent])[agent], standings.strikes(cursor, tenant, agent)
+        active, now_ms = self._policies.active(tenant), self._clock.now_ms()
 
-        standing, strikes = await self._desk.ask([tenant], work)
-        if not (standing.sets or standing.lowerings or strikes or is_itself):
+        def work(cursor: Cursor) -> dict[str, Any] | None:
+            standing = standings.read(cursor, tenant, [agent])[agent]
+            if not (standing.sets or standing.lowerings or is_itself or standings.is_struck(cursor, tenant, agent)):
+                return None
+            counts = list(_counts(active, agent, standing, now_ms))
+            counted = [_counted(*each) for each in standings.strikes(cursor, tenant, agent, counts)]
+            return {**_shown(agent, standing), "counted": counted}
+
+        document = await self._desk.ask([tenant], work)
+        if document is None:
             raise NotFound("unknown_agent", "no such agent in this tenant")
-        document = {**_shown(agent, standing), "counted": self._counted(tenant, standing, strikes)}
         return Reply(status=200, document=document)
 
-    def _counted(
-        self, tenant: str, standing: Standing, strikes: list[tuple[str, str, int, int]]
-    ) -> list[dict[str, Any]]:
-        now_ms, counted = self._clock.now_ms(), []
-        for rule in self._policies.active(tenant).bundle.autonomy:
-            after_ms = now_ms - rule.window_seconds * 1000
-            for action in sorted({action for name, action, _, _ in strikes if name == rule.id}):
-                since = standing.since(action)
-                entries = [
-                    seq
-                    for name, what, seq, at_ms in strikes
-                    if (name, what) == (rule.id, action) and seq > since and at_ms > after_ms
-                ]
-                if entries and standing.current(action).level > rule.to:
-                    counted.append(
-                        {
-                            "rule": rule.id,
-                            "action": action,
-                            "count": len(entries),
-                            "times": rule.times,
-                            "within_seconds": rule.window_seconds,
-                            "to": rule.to,
-                            "newest": entries[-1],
-                        }
-                    )
-        return counted
+
+def _counts(active: Active, agent: str, standing: Standing, now_ms: int) -> Iterator[Count]:
+    """What the rules in force count of the agent, where they could still lower it."""
+    for rule in active.bundle.autonomy:
+        for action in sorted({rule.action(tool) for tool in active.tools if rule.concerns(agent, tool)}):
+            if rule.event not in SURGES and standing.current(action).level > rule.to:
+                yield Count(
+                    rule=rule,
+                    action=action,
+                    since=standing.since(action),
+                    after_ms=now_ms - rule.window_seconds * 1000,
+                )
+
+
+def _counted(count: Count, strikes: int, newest: int) -> dict[str, Any]:
+    return {
+        "rule": count.rule.id,
+        "action": count.action,
+        "count": strikes,
+        "times": count.rule.times,
+        "within_seconds": count.rule.window_seconds,
+        "to": count.rule.to,
+        "newest": newest,
+    }
 
 
 def _people(principal: Principal) -> str:

@@ -29,8 +29,8 @@ def read(link: Link, batch: Batch) -> tuple[Mapping[Agent, Standing], Mapping[Co
     In the batch's transaction: what its own governance acts set is seen.
     """
     agents = sorted({(tenant, strike.agent) for tenant, strike, _ in batch.struck})
-    counts: dict[Count, int] = {
-        (tenant, strike.agent, strike.rule, strike.action): batch.snapshot.now_ms - strike.window_ms
+    counts: dict[Count, tuple[int, int]] = {
+        (tenant, strike.agent, strike.rule, strike.action): (batch.snapshot.now_ms - strike.window_ms, strike.times)
         for tenant, strike, _ in batch.struck
     }
     whose = [packed.texts([tenant for tenant, _ in agents]), packed.texts([agent for _, agent in agents])]
@@ -40,7 +40,10 @@ def read(link: Link, batch: Batch) -> tuple[Mapping[Agent, Standing], Mapping[Co
         (statements.READ_LOWERINGS, whose),
         (
             statements.READ_STRIKES,
-            [*(packed.texts(column) for column in zip(*places, strict=True)), packed.longs(list(counts.values()))],
+            [
+                *(packed.texts(column) for column in zip(*places, strict=True)),
+                *(packed.longs(column) for column in zip(*counts.values(), strict=True)),
+            ],
         ),
     )
     sets: dict[Agent, dict[str, Change]] = defaultdict(dict)
@@ -76,7 +79,7 @@ def lower(batch: Batch, standings: Mapping[Agent, Standing], before: Mapping[Cou
             counted = before[tenant, strike.agent, strike.rule, strike.action]
             counted.append(seq)
             batch.strikes.append((tenant, strike, seq))
-            events = tuple(sorted(each for each in counted if each > since))
+            events = tuple(sorted(each for each in counted if each > since))[-strike.times :]
             if len(events) < strike.times:
                 continue
         entered = batch.enter(strike.entry(Lowered(former=former, level=strike.to, events=events)))

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import orjson
 
 from gateway.storage.connections import Cursor
+from policies.autonomy import AutonomyRule
 from policies.levels import Change, Standing
 
 AGENTS_MAX = 200  # A page of a list.
 
+# Strikes are as many as there were refusals: each of these goes from agent to agent, or reads the newest, by the key.
 _KNOWN = """
+with recursive struck as (
+  (select agent from lockgate.strikes where tenant = %(tenant)s and agent > %(after)s order by agent limit 1)
+  union all
+  select next.agent from struck cross join lateral (
+    select s.agent from lockgate.strikes s where s.tenant = %(tenant)s and s.agent > struck.agent
+    order by s.agent limit 1) next)
 select agent from (
   select agent from lockgate.autonomy where tenant = %(tenant)s and agent > %(after)s
   union select agent from lockgate.lowerings where tenant = %(tenant)s and agent > %(after)s
-  union select agent from lockgate.strikes where tenant = %(tenant)s and agent > %(after)s) known
+  union (select agent from struck limit %(limit)s)) known
 order by agent limit %(limit)s
+"""
+_STRIKES = """
+select u.at, count(*), max(s.seq)
+from unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])
+  with ordinality as u(rule, action, since, after_ms, times, at)
+cross join lateral (
+  select c.seq, c.at_ms from lockgate.strikes c
+  where c.tenant = %s and c.agent = %s and c.rule = u.rule and c.action = u.action and c.seq > u.since
+  order by c.seq desc limit u.times) s
+where s.at_ms > u.after_ms
+group by u.at order by u.at
 """
 
 
@@ -50,10 +70,34 @@ def read(cursor: Cursor, tenant: str, agents: list[str]) -> Mapping[str, Standin
     return {agent: Standing(sets=sets[agent], lowerings=lowerings[agent]) for agent in agents}
 
 
-def strikes(cursor: Cursor, tenant: str, agent: str) -> list[tuple[str, str, int, int]]:
-    """(rule, action, entry, time) of everything that ever counted against an agent, oldest first."""
+def is_struck(cursor: Cursor, tenant: str, agent: str) -> bool:
+    """Whether anything ever counted against an agent."""
     cursor.execute(
-        "select rule, action, seq, at_ms from lockgate.strikes where tenant = %s and agent = %s order by seq",
+        "select exists (select from lockgate.strikes where tenant = %s and agent = %s)",
         (tenant, agent),
     )
-    return [(rule, action, seq, at_ms) for rule, action, seq, at_ms in cursor.fetchall()]
+    return cursor.fetchall()[0][0] is True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """What one rule counts together, and how far back."""
+
+    rule: AutonomyRule
+    action: str
+    since: int
+    """The entry after which strikes count."""
+    after_ms: int
+
+
+def strikes(cursor: Cursor, tenant: str, agent: str, counts: Sequence[Count]) -> list[tuple[Count, int, int]]:
+    """How many strikes each has, at most its rule's `times`, and the newest's entry; without those that have none."""
+    columns = [
+        [each.rule.id for each in counts],
+        [each.action for each in counts],
+        [each.since for each in counts],
+        [each.after_ms for each in counts],
+        [each.rule.times for each in counts],
+    ]
+    cursor.execute(_STRIKES, [*columns, tenant, agent])
+    return [(counts[at - 1], count, newest) for at, count, newest in cursor.fetchall()]

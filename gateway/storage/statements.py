@@ -165,12 +165,18 @@ READ_STRIKES = b"""
 select u.at, s.seq
 from (
   select unnest($1::text[]) as tenant, unnest($2::text[]) as agent, unnest($3::text[]) as rule,
-    unnest($4::text[]) as action, unnest($5::bigint[]) as after_ms,
+    unnest($4::text[]) as action, unnest($5::bigint[]) as after_ms, unnest($6::bigint[]) as times,
     generate_subscripts($1::text[], 1)::bigint as at) u
-join lockgate.strikes s on s.tenant = u.tenant and s.agent = u.agent and s.rule = u.rule and s.action = u.action
-  and s.at_ms > u.after_ms
+cross join lateral (
+  select c.seq, c.at_ms from lockgate.strikes c
+  where c.tenant = u.tenant and c.agent = u.agent and c.rule = u.rule and c.action = u.action
+  order by c.seq desc limit u.times) s
+where s.at_ms > u.after_ms
 """
-"""What counted within each rule's window. Whether it came before the level was last set is asked of its entry."""
+"""
+What counted within each rule's window, of the newest that could matter: the primary key gives them in their order, and
+however many came before, they are not read. Whether one came before the level was last set is asked of its entry.
+"""
 
 
 @unique

@@ -48,7 +48,7 @@ def written(batch: Batch, sealings: Mapping[str, Sealing]) -> list[Statement]:
             packed.uuids([call for _, (_, call, _) in uses]),
             packed.longs([seq for _, (_, _, seq) in uses]),
         )
-    _autonomy(whole, batch)
+    _autonomy(whole, batch, {tenant: sealing.sealed.checkpoint.at_ms for tenant, sealing in sealings.items()})
     approvals = [_approval(approval, seq) for approval, seq in batch.approvals]
     return [(statements.write(tuple(whole.parts)), [*whole.parameters, *whole.counts]), *approvals]
 
@@ -60,8 +60,8 @@ def entries_alone(sealings: Sequence[Sealing]) -> Statement:
     return statements.write(tuple(whole.parts)), [*whole.parameters, *whole.counts]
 
 
-def _autonomy(whole: _Parts, batch: Batch) -> None:
-    now_ms = batch.snapshot.now_ms
+def _autonomy(whole: _Parts, batch: Batch, at_ms: Mapping[str, int]) -> None:
+    """`at_ms`: the time of each tenant's entries, which never goes back. Rules count the newest by the log's order."""
     if batch.strikes:
         whole.add(
             Part.STRIKES,
@@ -71,7 +71,7 @@ def _autonomy(whole: _Parts, batch: Batch) -> None:
             packed.texts([strike.rule for _, strike, _ in batch.strikes]),
             packed.texts([strike.action for _, strike, _ in batch.strikes]),
             packed.longs([seq for _, _, seq in batch.strikes]),
-            packed.longs([now_ms] * len(batch.strikes)),
+            packed.longs([at_ms[tenant] for tenant, _, _ in batch.strikes]),
         )
     if batch.lowerings:
         whole.add(
@@ -83,7 +83,7 @@ def _autonomy(whole: _Parts, batch: Batch) -> None:
             packed.integers([strike.to for _, strike, _ in batch.lowerings]),
             packed.texts([strike.rule for _, strike, _ in batch.lowerings]),
             packed.longs([seq for _, _, seq in batch.lowerings]),
-            packed.longs([now_ms] * len(batch.lowerings)),
+            packed.longs([at_ms[tenant] for tenant, _, _ in batch.lowerings]),
         )
 
 

@@ -249,7 +249,7 @@ class Model:
             and at_ms > entry.at_ms - strike.window_ms
         )
         if len(counted) >= strike.times:
-            self._lower(tenant, strike, counted)
+            self._lower(tenant, strike, counted[-strike.times :])
 
     def _lower(self, tenant: str, strike: Strike, counted: tuple[int, ...]) -> None:
         former = self._highest(tenant, strike.agent) if strike.action == "*" else None

@@ -19,7 +19,7 @@ from gateway.admission import call_text
 from gateway.answers import Answers, Reply, receipt
 from gateway.approvals import approval_text
 from gateway.clock import Clock, rfc3339
-from gateway.errors import NotFound
+from gateway.errors import Conflict, NotFound
 from gateway.identity import Principal, PrincipalKind
 from gateway.ledger import FullRow, Placed, State
 from gateway.redaction import Redactor
@@ -27,6 +27,7 @@ from gateway.storage.records import Records
 
 POLL_SECONDS = 0.2  # Approvals arrive at the pace of people.
 WAITING_MAX = 32  # Waiting reads the database; beyond so many at once the answer comes without waiting.
+REMARKS_MAX = 20  # Of one principal on one call: a conversation; more of them would be a log of its own.
 _TELLING = ("REFUSED", "READ", "DRY_RUN")
 _MOVING = (State.PARKED, State.EXECUTING, State.IN_DOUBT)
 
@@ -63,6 +64,16 @@ class Inquiries:
             document = await self._without_row(tenant, call_id, told, entry, entries)
             return Reply(status=200, document=self._without_numbers(principal, document))
         return Reply(status=200, document=await self._document(principal, row, placed, entries))
+
+    async def require_room(self, principal: Principal, call_id: UUID) -> None:
+        """
+        Raises `NotFound` as `call` does, and `Conflict` for who has said as much of the call as anybody may.
+
+        Looked at and not held: remarks at the same instant may be a few more, and nothing rests on their number.
+        """
+        await self.call(principal, call_id)
+        if await self._records.remarks(principal.tenant, call_id, principal.reference) >= REMARKS_MAX:
+            raise Conflict("feedback_full", f"at most {REMARKS_MAX} remarks of one principal on one call")
 
     async def calls(self, principal: Principal, *, state: str | None, before_ms: int | None) -> Reply:
         """200: a page of calls, newest first; agents see their own."""

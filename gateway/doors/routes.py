@@ -321,7 +321,7 @@ class Routes:
         if set(document) != {"text"} or not isinstance(text, str) or not 0 < len(text) <= FEEDBACK_LENGTH_MAX:
             raise BadRequest("feedback_malformed", f"`text` of at most {FEEDBACK_LENGTH_MAX} characters", status=422)
         principal, call_id = asked.principal, asked.call_id()
-        await self._in.inquiries.call(principal, call_id)
+        await self._in.inquiries.require_room(principal, call_id)
         said = {"text": self._in.redactor.text(text, tenant=principal.tenant)}
         entry = entries.feedback(principal.reference, principal.tenant, call_id, said)
         placed = await self._in.refusals.append(entry)

@@ -30,6 +30,13 @@ from lockgate.entries e
 join lockgate.checkpoints c on c.tenant = e.tenant and c.size = e.checkpoint
 left join lockgate.payloads p on p.tenant = e.tenant and p.seq = e.seq
 where e.tenant = %s """
+_ABOUT = """and e.seq = any(%s::bigint[] || array(
+  (select seq from lockgate.entries where tenant = %s and call_id = %s
+    and kind not in ('INTENT', 'OUTCOME') and kind <> 'FEEDBACK' order by seq desc limit %s)
+  union all
+  (select seq from lockgate.entries where tenant = %s and call_id = %s
+    and kind not in ('INTENT', 'OUTCOME') and kind = 'FEEDBACK' order by seq desc limit %s)))
+"""
 _PAGE = """
 select seq, body, salt, payload, tenant, size, root, at_ms, key_id, signature
 from (
@@ -77,22 +84,18 @@ class Records:
 
     async def entries_of(self, tenant: str, call_id: UUID, row: FullRow | None) -> list[Placed]:
         """
-        Every entry about a call, oldest first.
+        The entries about a call, oldest first: those that its row names, always, and of the others the newest.
 
         Those of an effect are in no index, for the sake of the writer: the call's row names the newest, and each of
-        them the one before it (`after`, `intent`).
+        them the one before it (`after`, `intent`). Remarks, which anybody who sees the call may add, are a page of
+        their own: they push out nothing that was decided.
         """
         seqs = [seq for seq in (row.parked_seq, row.intent_seq, row.outcome_seq) if seq is not None] if row else []
-        found = await self._rows(
-            tenant,
-            _ENTRY
-            + """and (e.seq = any(%s) or (e.call_id = %s and e.kind not in ('INTENT', 'OUTCOME')))
-            order by e.seq limit %s""",
-            *(tenant, seqs, call_id, LIST_MAX),
-        )
+        about = (tenant, call_id, LIST_MAX)
+        found = await self._rows(tenant, _ENTRY + _ABOUT, tenant, seqs, *about, *about)
         placed = {each.seq: each for each in map(self._placed, found)}
-        named = _named(placed.values())
-        while (missing := sorted(named - placed.keys())) and len(placed) < LIST_MAX:
+        named, until = _named(placed.values()), len(placed) + LIST_MAX
+        while (missing := sorted(named - placed.keys())) and len(placed) < until:
             found = await self._rows(
                 tenant, _ENTRY + "and e.seq = any(%s) and e.call_id = %s", tenant, missing, call_id
             )
@@ -102,6 +105,17 @@ class Records:
             placed |= earlier
             named = _named(earlier.values())
         return [placed[seq] for seq in sorted(placed)]
+
+    async def remarks(self, tenant: str, call_id: UUID, principal: str) -> int:
+        """How often a principal has said something of a call."""
+        found = await self._rows(
+            tenant,
+            """select count(*) from lockgate.entries where tenant = %s and call_id = %s
+            and kind not in ('INTENT', 'OUTCOME') and kind = 'FEEDBACK'
+            and convert_from(body, 'UTF8')::jsonb ->> 'principal' = %s""",
+            *(tenant, call_id, principal),
+        )
+        return int(found[0][0])
 
     async def payload(self, tenant: str, seq: int) -> dict[str, Any] | None:
         """What stands beside an entry; None when it has none or it was erased."""

@@ -441,21 +441,11 @@ def _pipeline(
 def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline: Pipeline, hands: _Hands) -> ASGI:
     """HTTP: the call door in front, every other route behind it."""
     records, clock = shared.records, shared.clock
-    people, everybody = shared.people, (*shared.tenants, SYSTEM)
+    everybody = (*shared.tenants, SYSTEM)
     inquiries = Inquiries(
         records=records, policies=policies, answers=shared.answers, redactor=shared.redactor, clock=clock
     )
-    approving = Approving(
-        records=records,
-        people=people,
-        refusals=shared.refusals,
-        parking=hands.parking,
-        policies=policies,
-        redactor=shared.redactor,
-        randomness=shared.outside.randomness,
-        clock=clock,
-        environment=shared.environment,
-    )
+    approving = _approving(shared, policies, hands)
     door = CallDoor(
         pipeline, shared.lights, shared.metrics, shared.settings, counts=partial(autonomy.at_the_door, policies)
     )
@@ -485,7 +475,7 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         undoing=Undoing(pipeline, inquiries, records, policies, shared.redactor),
         auditing=Auditing(
             records,
-            KeysFile(people, clock, tenants=everybody),
+            KeysFile(shared.people, clock, tenants=everybody),
             shared.ledger,
             tenants=everybody,
             environment=shared.environment,
@@ -502,6 +492,20 @@ def _doors(shared: _Shared, policies: Policies, publishing: Publishing, pipeline
         ending=shared.ending,
     )
     return front(door, _app(door, inside, policies))
+
+
+def _approving(shared: _Shared, policies: Policies, hands: _Hands) -> Approving:
+    return Approving(
+        records=shared.records,
+        people=shared.people,
+        refusals=shared.refusals,
+        parking=hands.parking,
+        policies=policies,
+        redactor=shared.redactor,
+        randomness=shared.outside.randomness,
+        clock=shared.clock,
+        environment=shared.environment,
+    )
 
 
 def _app(door: CallDoor, inside: Inside, policies: Policies) -> FastAPI:

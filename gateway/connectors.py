@@ -19,7 +19,8 @@ from msgspec import Struct
 from gateway.encoding import encode
 from gateway.errors import Misconfigured, NotFound, Unavailable
 from gateway.ledger import State
-from gateway.origins import Resolve, Transport, resolve
+from gateway.lookups import LookUps, Resolve, resolve
+from gateway.origins import Transport
 from gateway.tokens import NOTHING, Resolved
 from gateway.tools import PreparedTool, fill_path
 from proofs import canonical
@@ -100,7 +101,7 @@ class HttpConnector:
             trust_env=False,
             follow_redirects=False,
             transport=Transport(
-                httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=IDLE_MAX), resolve
+                httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=IDLE_MAX), LookUps(resolve)
             ),
         )
 
@@ -191,18 +192,30 @@ class HttpConnector:
         if not self.admits(connector):
             raise Unreached("the origin is not admitted")
         url = self._origins.get(connector.origin, connector.origin) + path
+        given |= {"headers": {"Content-Type": "application/json", **headers}, "timeout": seconds}
+        departure = _Departure()
         try:
             async with asyncio.timeout(seconds):
-                async with self._client.stream(
-                    method, url, headers={"Content-Type": "application/json", **headers}, timeout=seconds, **given
-                ) as response:
+                async with self._client.stream(method, url, extensions={"trace": departure}, **given) as response:
                     return Reply(status=response.status_code, document=await _document(response))
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
             raise Unreached("no connection") from error
         except TimeoutError as error:
+            if not departure.has_begun:
+                raise Unreached("deadline passed before anything was sent") from error
             raise NoAnswer("deadline passed") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             raise NoAnswer("no readable answer") from error
+
+
+class _Departure:
+    """Whether bytes of one request may have left us, as the HTTP library traces it."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        self.has_begun = self.has_begun or event.endswith(".send_request_headers.started")
 
 
 class LocalConnector:

@@ -1,27 +1,25 @@
 """Where outgoing connections may lead: origins in one form, and addresses looked at when the connection is made.
 
 An origin is `http://` or `https://`, a host and perhaps a port, in one spelling: no user, path or query, no address in
-hexadecimal, octal or one number, no final dot, no name outside ASCII. A host name is resolved once for each connection,
-and the connection goes to the very address that was looked at, so that a name cannot mean one machine when it is
+hexadecimal, octal or one number, no final dot, no name outside ASCII. The addresses of a host name are looked at for
+each connection, which goes to the very address that was looked at, so that a name cannot mean one machine when it is
 checked and another when it is used (DNS rebinding). A name never leads to this machine, to its link (where clouds keep
 their metadata), or to no machine at all; what is on this machine is named by its address or as `localhost`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
-import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 import httpcore2
 import httpx2
 
+from gateway.lookups import LookUps
+
 Address = IPv4Address | IPv6Address
-Resolve = Callable[[str], Awaitable[list[str]]]
-"""A host name's addresses as text. Raises `OSError` for a name without any."""
 
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[1-9][0-9]{0,4})?")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -47,17 +45,11 @@ def is_origin(text: str) -> bool:
     return all(map(_LABEL.fullmatch, labels)) and not re.match(r"[0-9]|xn--", labels[-1]) and "xn--" not in host
 
 
-async def resolve(host: str) -> list[str]:
-    """By the machine's own resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(each[4][0]) for each in found))
-
-
 class Backend(httpcore2.AnyIOBackend):
     """Makes connections, to addresses that were looked at."""
 
-    def __init__(self, resolve: Resolve) -> None:
-        self._resolve = resolve
+    def __init__(self, look_ups: LookUps) -> None:
+        self._look_ups = look_ups
 
     async def connect_tcp(
         self,
@@ -69,19 +61,24 @@ class Backend(httpcore2.AnyIOBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """As the library does, to the first address that answers. Raises `ConnectError` for one that leads astray."""
         fault: Exception = httpcore2.ConnectError("the name has no address")
-        for address in await self._addresses(host):
+        addresses = await self._addresses(host)
+        for address in addresses:
             try:
-                return await super().connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = await super().connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 fault = error
+            else:
+                self._look_ups.keep(host, addresses)
+                return stream
+        self._look_ups.forget(host)
         raise fault
 
-    async def _addresses(self, host: str) -> list[str]:
+    async def _addresses(self, host: str) -> Sequence[str]:
         literal = _address(host)
         if literal is not None:
             return [str(literal)]
         try:
-            found = await self._resolve(host)
+            found = await self._look_ups.find(host)
         except (OSError, UnicodeError) as error:
             raise httpcore2.ConnectError("the name cannot be resolved") from error
         # One that leads astray spoils them all: whoever answers for the name is not to be believed.
@@ -93,7 +90,7 @@ class Backend(httpcore2.AnyIOBackend):
 class Transport(httpx2.AsyncHTTPTransport):
     """The library's, with connections made by `Backend`."""
 
-    def __init__(self, limits: httpx2.Limits, resolve: Resolve) -> None:
+    def __init__(self, limits: httpx2.Limits, look_ups: LookUps) -> None:
         super().__init__(trust_env=False, limits=limits)
         # The library has no argument for it, and makes no connection before the first request.
         self._pool = httpcore2.AsyncConnectionPool(
@@ -101,7 +98,7 @@ class Transport(httpx2.AsyncHTTPTransport):
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.max_keepalive_connections,
             keepalive_expiry=limits.keepalive_expiry,
-            network_backend=Backend(resolve),
+            network_backend=Backend(look_ups),
         )
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.connectors import HttpConnector
 from gateway.errors import Unavailable
-from gateway.origins import is_origin, resolve
+from gateway.lookups import resolve
+from gateway.origins import is_origin
 from tests.world import sink as sinks
 from tests.world.sink import Sink
 from tool_registry.contracts import Connector

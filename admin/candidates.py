@@ -18,7 +18,7 @@ from admin import display, writing
 from admin.connection import ask, stream
 from admin.errors import CommandError, Found
 from admin.identities import Session
-from invariants import jobs, statements
+from invariants import declared, jobs
 from invariants.errors import Unreadable
 from invariants.jobs import Job
 from policies import bundles, cedar
@@ -143,7 +143,7 @@ def require_fitting(candidate: Candidate) -> None:
         cedar.parse(candidate.bundle.policies)
         found = [f"policies.cedar: {each}" for each in cedar.problems(candidate.bundle.policies, schema)]
         if not found:
-            statements.read(candidate.bundle.invariants, schema.typed)
+            declared.read(candidate.bundle.invariants, schema.typed)
             found = [f"invariants.cedar: {each}" for each in cedar.problems(candidate.bundle.invariants, schema)]
     except PolicyFault as fault:
         found = [f"policies.cedar: {fault}"]

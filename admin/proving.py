@@ -16,7 +16,7 @@ from admin import candidates, case_files, display, questions, solving
 from admin.candidates import Candidate, Place, Tools
 from admin.errors import CommandError, Found
 from admin.options import AsJson, offline
-from invariants import statements
+from invariants import declared
 from invariants.errors import InvariantError
 from invariants.reports import Finding, ProofReport, Verdict
 from invariants.supervisor import Prover
@@ -71,7 +71,7 @@ def prove(
 def proof(candidate: Candidate) -> ProofReport:
     """Prove a bundle. Raises `CommandError` where there is nothing that could be proved."""
     candidates.require_fitting(candidate)
-    if not statements.read(candidate.bundle.invariants, candidate.tools.schema.typed):
+    if not declared.read(candidate.bundle.invariants, candidate.tools.schema.typed):
         raise CommandError(
             f"`{candidate.name}` has no invariant: there is nothing to prove",
             "docs/tutorial/invariant.md shows how to write one",

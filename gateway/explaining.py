@@ -33,7 +33,7 @@ from gateway.redaction import HIDDEN_IN_RECORDS, Redactor
 from gateway.storage.records import Records
 from gateway.tools import PreparedTool
 from gateway.trials import Trial
-from invariants import statements
+from invariants import declared
 from invariants.errors import Busy
 from invariants.explanations.alternatives import Asked, Explanation, Kind, Obstacle
 from invariants.explanations.explainer import Explainer
@@ -202,7 +202,7 @@ def _are_read(refused: _Refused, hidden: Iterable[tuple[str, ...]]) -> bool:
     """Whether a rule or invariant may look at one of these members."""
     bundle = refused.trial.active.bundle
     nodes = [rule.node for rule in parse(bundle.policies)]
-    nodes += [each.policy for each in statements.read(bundle.invariants, refused.trial.active.schema.typed)]
+    nodes += [each.policy for each in declared.read(bundle.invariants, refused.trial.active.schema.typed)]
     read = footprint.of(nodes)
     return any(footprint.touches(read, path) for path in hidden)
 

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from enum import StrEnum, unique
 from typing import NamedTuple
 
-from invariants import statements
+from invariants import declared
+from invariants.declared import Invariant
 from invariants.errors import EvaluationError
 from invariants.meaning import evaluation, schemas
 from invariants.meaning.entities import Entity, Request, Store
 from invariants.meaning.evaluation import Closure, Scene, Trace
 from invariants.meaning.schemas import Uid
-from invariants.statements import Invariant
 from policies.cedar_syntax import nodes as pst
 from policies.questions import Question
 from policies.schema import TypedSchema
@@ -94,7 +94,7 @@ def compile(text: str, schema: TypedSchema) -> CompiledInvariants:
 
     Raises `Unreadable` for text that is no set of invariants, and `Unsupported` for a form without a meaning here.
     """
-    read = tuple((invariant, _Compiled(invariant)) for invariant in statements.read(text, schema))
+    read = tuple((invariant, _Compiled(invariant)) for invariant in declared.read(text, schema))
     by_action = {
         name: (Uid("Action", name), tuple(compiled for invariant, compiled in read if name in invariant.actions))
         for name in schema.actions

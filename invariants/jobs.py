@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from invariants.declared import Invariant
 from invariants.reports import Finding, Verdict
-from invariants.statements import Invariant
 from policies.cedar import PRINCIPAL_TYPES, PrincipalType, Rule, parse
 from policies.schema import ActionType, CedarSchema
 from tool_registry.contracts import Contract, Kind

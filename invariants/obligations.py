@@ -16,7 +16,8 @@ from enum import StrEnum, unique
 from functools import cached_property
 from hashlib import sha256
 
-from invariants import statements, tool_requests
+from invariants import declared, tool_requests
+from invariants.declared import Invariant
 from invariants.errors import Unsupported
 from invariants.jobs import Job
 from invariants.meaning import compiler, schemas
@@ -24,7 +25,6 @@ from invariants.solving import smtlib
 from invariants.solving.answers import Verdict
 from invariants.solving.smtlib import Script
 from invariants.solving.terms import BeyondSolvers, Term
-from invariants.statements import Invariant
 from invariants.tool_requests import ToolRequests
 from policies.cedar import PRINCIPAL_TYPES, PrincipalType, parse
 from policies.schema import ActionType
@@ -125,7 +125,7 @@ class Refused:
 
 def sheets(job: Job) -> Iterator[Sheet | Refused]:
     """What has to be shown, for each tool and each type of principal. Raises `Unreadable` and `PolicyFault`."""
-    read, rules = statements.read(job.invariants, job.schema.typed), parse(job.policies)
+    read, rules = declared.read(job.invariants, job.schema.typed), parse(job.policies)
     general = schemas.of_tools(job.schema.typed)
     for action in job.schema.typed.actions.values():
         covering = tuple(each for each in read if action.name in each.actions)

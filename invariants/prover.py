@@ -16,11 +16,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from invariants import checks, counterexamples, obligations, statements
+from invariants import checks, counterexamples, declared, obligations
 from invariants.analyses import results as analyses
 from invariants.analyses.liveness import Liveness
 from invariants.analyses.results import Result
 from invariants.checks import CompiledInvariants
+from invariants.declared import Invariant
 from invariants.errors import Unsupported
 from invariants.jobs import Job, blanks, covers_nothing, rule_blank
 from invariants.obligations import Kind, Obligation, Refused, Sheet
@@ -29,7 +30,6 @@ from invariants.solving import z3_backend
 from invariants.solving.answers import Verdict as Answer
 from invariants.solving.terms import is_hard
 from invariants.solving.z3_backend import Solver
-from invariants.statements import Invariant
 from policies.cedar import Engine, Rule, parse
 from policies.questions import Question
 
@@ -49,7 +49,7 @@ def run(job: Job) -> Iterator[Finding]:
 
     Raises `Unreadable` and `PolicyFault` when invariants or policies cannot be read at all.
     """
-    read = {invariant.id: invariant for invariant in statements.read(job.invariants, job.schema.typed)}
+    read = {invariant.id: invariant for invariant in declared.read(job.invariants, job.schema.typed)}
     yield from (covers_nothing(invariant) for invariant in read.values() if not invariant.actions)
     replay = _Replay(job)
     rules = parse(job.policies)

@@ -21,7 +21,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from invariants import obligations, statements, tool_requests
+from invariants import declared, obligations, tool_requests
 from invariants.errors import Unreadable, Unsupported
 from invariants.jobs import Job
 from invariants.meaning import schemas
@@ -217,7 +217,7 @@ def _violations(job: Job, requests: ToolRequests) -> list[Claim]:
             subject=each.id,
             goal=both(requests.permitted, requests.violated(each.policy, f"invariant `{each.id}`")),
         )
-        for each in statements.read(job.invariants, job.schema.typed)
+        for each in declared.read(job.invariants, job.schema.typed)
         if requests.action.name in each.actions
     ]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from invariants import jobs, obligations, reports, statements
+from invariants import declared, jobs, obligations, reports
 from invariants.errors import InvariantError
 from invariants.jobs import Job, ProofLimits
 from invariants.processes import Queue, converse
@@ -55,7 +55,7 @@ class Prover:
         too many wait already. Every other fault is an unknown in the report. Cancelled, it leaves no process behind.
         """
         job = jobs.job(files, schema, contracts, self._limits)
-        read = statements.read(job.invariants, schema.typed)
+        read = declared.read(job.invariants, schema.typed)
         parse(job.policies)
         run, second = _Run(list(jobs.planned(job, read)), progress), Second()
         async with self._queue.turn():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from invariants import statements
+from invariants import declared
 from invariants.errors import Unsupported
 from invariants.explanations.alternatives import APPROVALS, ARGUMENTS, REASON_CODE, Asked, Kind, Obstacle, Scalar
 from invariants.meaning import compiler
@@ -151,7 +151,7 @@ def _requirements(asked: Asked, requests: ToolRequests) -> Iterator[Requirement]
         holds = terms.negation(terms.either(errs, refuses))
         if holds is not terms.true:
             yield Requirement(source=Obstacle(kind=Kind.RULE, id=rule.id), term=holds)
-    for each in statements.read(asked.invariants, asked.schema.typed):
+    for each in declared.read(asked.invariants, asked.schema.typed):
         if requests.action.name in each.actions:
             violated = requests.violated(each.policy, f"invariant `{each.id}`")
             if violated is not terms.false:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from invariants import statements, tool_requests
+from invariants import declared, tool_requests
+from invariants.declared import Invariant
 from invariants.errors import Unsupported
 from invariants.jobs import Job
 from invariants.meaning import compiler, schemas
 from invariants.solving.terms import Term
-from invariants.statements import Invariant
 from invariants.strength.trials import Trial
 from invariants.tool_requests import ToolRequests
 from policies import cedar
@@ -113,7 +113,7 @@ class Refused:
 
 def written(rules: tuple[Rule, ...], job: Job) -> Iterator[Writer | Refused]:
     """Every type of request of a job, by tool and type of principal. Raises `Unreadable`."""
-    read, general = statements.read(job.invariants, job.schema.typed), schemas.of_tools(job.schema.typed)
+    read, general = declared.read(job.invariants, job.schema.typed), schemas.of_tools(job.schema.typed)
     for action in job.schema.typed.actions.values():
         covering = tuple(each for each in read if action.name in each.actions)
         for principal in PRINCIPAL_TYPES:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from invariants import tool_requests
+from invariants.declared import Invariant
 from invariants.errors import EvaluationError
 from invariants.meaning import evaluation, schemas
 from invariants.meaning.evaluation import Scene
 from invariants.meaning.schemas import Schema
-from invariants.statements import Invariant
 from policies.cedar import Rule
 from policies.cedar_syntax import nodes as pst
 from policies.questions import Question

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from invariants import statements
+from invariants import declared
 from invariants.jobs import Job
 from invariants.strength.pools import Known, Pool
 from invariants.strength.scores import Score, Verdict
@@ -35,7 +35,7 @@ def propose(score: Score, job: Job, contracts: Iterable[Contract]) -> tuple[dict
     by_id = {rule.id: rule for rule in rules}
     survivors = score.with_verdict(Verdict.SURVIVOR)
     trials = [trial(each.mutant, by_id[each.mutant.rule]) for each in survivors]
-    author = _Author(job, contracts, Pool(rules, statements.read("", job.schema.typed), job.schema.typed), trials)
+    author = _Author(job, contracts, Pool(rules, declared.read("", job.schema.typed), job.schema.typed), trials)
     candidates = [author.ordinary(read(each.question)) for each in survivors]
     chosen = _cover(candidates)
     engine = Engine(rules, job.schema)

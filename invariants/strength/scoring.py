@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from invariants import counterexamples, statements
+from invariants import counterexamples, declared
 from invariants.errors import Unsupported
 from invariants.jobs import Job
 from invariants.solving import z3_backend
@@ -93,7 +93,7 @@ class _Run:
         self._job = job
         self._cases = cases
         self.trials = trials
-        self.pool = Pool(rules, statements.read(job.invariants, job.schema.typed), job.schema.typed)
+        self.pool = Pool(rules, declared.read(job.invariants, job.schema.typed), job.schema.typed)
         self.stand = Stand(rules, job)
 
     def all(self, progress: Progress) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from invariants import processes, statements, supervisor
+from invariants import declared, processes, supervisor
 from invariants.jobs import ProofLimits, job, planned
 from invariants.reports import Finding, ProofReport, Verdict
 from invariants.supervisor import Prover
@@ -300,7 +300,7 @@ def test_slow_proof_is_cut_off() -> None:
 
 
 _JOB = job({**FILES, "invariants.cedar": rule(INVARIANTS, "refund-cap")}, SCHEMA, CONTRACTS)
-_FIRST = next(iter(planned(_JOB, statements.read(_JOB.invariants, SCHEMA.typed))))
+_FIRST = next(iter(planned(_JOB, declared.read(_JOB.invariants, SCHEMA.typed))))
 NAMED = json.dumps({"solver": {"name": "z3", "version": "1", "options": []}})
 YES = json.dumps(replace(_FIRST, verdict=Verdict.PROVED, digest="d", answers={"z3": "sat"}).document())
 

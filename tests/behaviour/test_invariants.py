@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import invariants
-from invariants import checks, reports, statements
+from invariants import checks, declared, reports
 from invariants.__main__ import main
 from invariants.checks import Check, Status
 from invariants.errors import InvariantError, Unreadable, Unsupported
@@ -184,7 +184,7 @@ def test_invariants_of_another_shape_are_unreadable(text: str, message: str) -> 
     An id, a sentence, one forbid each; nothing else is taken for an invariant.
     """
     with pytest.raises(Unreadable, match=message):
-        statements.read(text, SCHEMA.typed)
+        declared.read(text, SCHEMA.typed)
 
 
 def test_contract_expression_is_a_long_over_its_own_context() -> None:

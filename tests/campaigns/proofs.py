@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from invariants import obligations, statements, tool_requests
+from invariants import declared, obligations, tool_requests
 from invariants.errors import EvaluationError
 from invariants.jobs import Job, ProofLimits
 from invariants.meaning import evaluation, schemas
@@ -136,7 +136,7 @@ def run(part: Part) -> Iterable[Tally]:
 def _wrong(instance: Instance, verdicts: Counter[str], *, asks_engine: bool) -> Iterator[str]:
     """What the solver says otherwise than brute force."""
     job = instance.job()
-    read = statements.read(job.invariants, _TYPED)
+    read = declared.read(job.invariants, _TYPED)
     for sheet in obligations.sheets(job):
         if not isinstance(sheet, Sheet) or sheet.refused:
             verdicts["refused"] += len(read)
@@ -268,7 +268,7 @@ def _planted(part: Part, draw: random.Random) -> Tally:
 
 def _forced(instance: Instance) -> set[Verdict]:
     """What brute force says of the first claim, for each type of principal."""
-    (statement, *_) = statements.read(instance.job().invariants, _TYPED)
+    (statement, *_) = declared.read(instance.job().invariants, _TYPED)
     every = [[each for each in _questions(kind) if _is_permitted(instance, each)] for kind in PRINCIPAL_TYPES]
     return {_by_force(statement.policy, permitted) for permitted in every}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from invariants import statements, tool_requests
+from invariants import declared, tool_requests
 from invariants.meaning import schemas
 from invariants.meaning.grounding import Ground
 from invariants.solving import cvc5_backend, smtlib, z3_backend
@@ -39,7 +39,7 @@ def test_both_solvers_prove_the_base_bundle(action: str) -> None:
     """
     No permitted request for the tool violates an invariant, by either solver, for either type of principal.
     """
-    covering = [each for each in statements.read(INVARIANTS, SCHEMA.typed) if action in each.actions]
+    covering = [each for each in declared.read(INVARIANTS, SCHEMA.typed) if action in each.actions]
     reachable = []
     for requests in encoded(POLICIES, action):
         violated = [requests.violated(each.policy, each.id) for each in covering]
@@ -78,7 +78,7 @@ def test_both_solvers_see_a_mistaken_guard(invariant: str) -> None:
     What the prover refutes of a mistaken bundle, both solvers find possible in general terms.
     """
     text = broken(next(iter(MISTAKES[invariant].values())))
-    (statement,) = (each for each in statements.read(INVARIANTS, SCHEMA.typed) if each.id == invariant)
+    (statement,) = (each for each in declared.read(INVARIANTS, SCHEMA.typed) if each.id == invariant)
     verdicts = set()
     for action in statement.actions:
         for requests in encoded(text, action):
@@ -102,7 +102,7 @@ unless { context.arguments.order_id like "ord_*" && ["dev", "prod"].containsAny(
 forbid (principal, action == Action::"issue_refund", resource)
 when { !(context.arguments.order_id like "or*")
   || !(context.environment like "*o*" || context.environment like "*v") };"""
-    (statement,) = statements.read(invariant, SCHEMA.typed)
+    (statement,) = declared.read(invariant, SCHEMA.typed)
 
     for requests in encoded(text, "issue_refund"):
         violated = requests.violated(statement.policy, statement.id)

@@ -67,6 +67,8 @@ is_fenced: true
 connector: {kind: http, origin: "ORIGIN", path: /recalls}
 """
 TAKES = "courier: result.courier}"
+LETTERS = SENDS.replace("send_courier", "send_letter").replace(TAKES, "courier: arguments.to}")
+"""A tool whose undo takes what its caller wrote."""
 TO_ARGUMENT, FACT = "courier: arguments.to}", "courier: facts.courier.courier_id}"
 FACTS = """\
 facts:
@@ -146,13 +148,13 @@ class Yard:
         """The bearer token of a person."""
         return self.story.person(role, 1, TENANT).token
 
-    def send(self, token: str) -> Answer:
-        """Send somebody's courier."""
+    def send(self, token: str, tool: str = "send_courier") -> Answer:
+        """Send somebody's courier, or a letter."""
         parcel = f"par_{secrets.token_hex(4)}"
         self.sink.pages["/couriers"] = {"parcel_id": parcel, "courier": "Ada Canary"}
         self.sink.pages["/recalls"] = {"parcel_id": parcel}
         arguments = {"parcel_id": parcel, "to": "12 Canary Row"}
-        return self.story.client.call(token, "send_courier", arguments, reason="goodwill")
+        return self.story.client.call(token, tool, arguments, reason="goodwill")
 
     def undo(self, call: str, token: str) -> Answer:
         """Ask for the undo of a call."""
@@ -170,9 +172,10 @@ def yard(story: Story) -> Iterator[Yard]:
     with sinks.listening() as sink:
         gateway = story.world.gateway(settings={"LOCKGATE_DEV_LOOPBACK_ORIGINS": json.dumps([sink.origin])})
         inside = Story(story.world, Client(gateway.url))
-        for declaration in (RECALLS, SENDS):
+        for declaration in (RECALLS, SENDS, LETTERS):
             register(inside, declaration.replace("ORIGIN", sink.origin))
-        agent = story.world.cast.issuer.agent(TENANT, "agent-yard", ["send_courier", "recall_courier"])
+        tools = ["send_courier", "send_letter", "recall_courier"]
+        agent = story.world.cast.issuer.agent(TENANT, "agent-yard", tools)
         inside.govern("set_autonomy", {"agent": "agent-yard", "action": "*", "level": 3}, "new_agent", TENANT)
         yield Yard(inside, sink, agent)
         gateway.stop()
@@ -209,6 +212,22 @@ def test_whoever_is_shown_a_token_is_not_shown_its_value_by_an_undo(yard: Yard) 
     assert before == recalled
     assert (undone.status, undone.document["status"]) == (200, "executed")
     assert yard.sink.received[-1].body["arguments"]["courier"] == "Ada Canary"
+
+
+def test_what_somebody_else_wrote_is_not_shown_by_an_undo(yard: Yard) -> None:
+    """
+    H04: a person who sees a token in the arguments of an agent's call is refused its undo; the agent wrote the value
+    itself, and undoes it.
+    """
+    done = yard.send(yard.agent, "send_letter")
+
+    refused = yard.undo(done.call, yard.token("commerce"))
+    undone = yard.undo(done.call, yard.agent)
+
+    assert (refused.status, refused.reason) == (403, "undo_hidden")
+    assert "Canary" not in str(refused.document)
+    assert (undone.status, undone.document["status"]) == (200, "executed")
+    assert yard.sink.received[-1].body["arguments"]["courier"] == "12 Canary Row"
 
 
 def test_a_tool_whose_undo_would_show_is_not_taken_in(yard: Yard) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import psycopg
 from msgspec.structs import replace
 
 from gateway.ledger import Answer, CallRow, Crowded, Park, Placed
-from gateway.storage.connections import Urls
+from gateway.storage import statements
+from gateway.storage.connections import Urls, connect, transaction
 from tests.world import acts
 
 ROUNDS = 10
@@ -62,6 +64,29 @@ def test_one_that_waits_takes_no_further_place_and_leaves_its_own(database: Urls
     answers = asyncio.run(story())
 
     assert [type(answer) for answer in answers] == [Crowded, Placed, Placed]
+
+
+def test_counting_those_of_one_reads_none_of_the_others(database: Urls) -> None:
+    """
+    Behind the lock of the log the calls of that principal are read alone, however many of others wait.
+    """
+    own, tenant = acts.call("own", tenant="queue"), "queue"
+
+    async def story() -> None:
+        async with acts.books(database.app) as ledger:
+            others = [acts.call(f"{each}", tenant=tenant) for each in range(500)]
+            await asyncio.gather(*(ledger.commit(acts.park(row)) for row in others))
+            await ledger.commit(acts.park(replace(own, principal="agent/other")))
+
+    asyncio.run(story())
+    with connect(database.app, writer=True) as connection, transaction(connection, [tenant]) as cursor:
+        raw = psycopg.RawCursor(connection)
+        found = raw.execute(statements.READ_WAITING, [[tenant], ["agent/other"]]).fetchall()
+        cursor.execute("select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = 'calls'")
+        read = cursor.fetchall()
+
+    assert found == [(1, 1)]
+    assert read == [(1,)]
 
 
 def _park(row: CallRow) -> Park:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -235,6 +235,7 @@ def test_no_intent_stands_behind_what_forbids_it(story: Story, stops: str) -> No
 
     with ThreadPoolExecutor(12) as pool:
         acting = [pool.submit(act, number) for number in range(150)]
+        wait(acting[12:14], return_when=FIRST_COMPLETED)  # Calls are under way, and some of them are through.
         if stops == "persons":
             story.govern("set_autonomy", {"agent": agent.id, "action": "*", "level": 1}, "misbehaviour")
         if stops == "switch":

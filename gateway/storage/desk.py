@@ -87,6 +87,7 @@ class Desk:
                 loan.over()
                 if connection.closed or connection.broken:
                     connection.close()
+                    self._close_idle()  # Whatever broke it has broken them too, most likely: one asker hears of it.
                 else:
                     self._idle.put(connection)
                 raise
@@ -100,6 +101,9 @@ class Desk:
         """Close every idle connection, and cut the others."""
         for loan in tuple(self._loans):
             loan.cut()
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         while True:
             try:
                 self._idle.get_nowait().close()

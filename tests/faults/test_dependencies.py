@@ -156,7 +156,7 @@ def test_database_that_may_only_be_read_is_a_no(field: Ground) -> None:
     during = field.oracle.effects()
     final = field.finally_answered(lambda client: refund(client, field, key))
 
-    wait_for(lambda: client.get("/v1/keys").status == 200, "reads did not come back")
+    wait_for(lambda: client.get("/readyz").status == 200, "reads did not come back")
 
     assert {answer.status for answer in refused} == {503}
     assert seconds < ANSWER_SECONDS_MAX

@@ -72,12 +72,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # A crowd is let in: who is not has sent nothing, and its outcome is no doubt.
+
+
 @contextmanager
 def running() -> Iterator[Tool]:
     """The tool on a loopback port of its own, in this process."""
     tool = Tool()
     handler = type("Handler", (_Handler,), {"tool": tool})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     tool.origin = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()

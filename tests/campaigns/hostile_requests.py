@@ -29,14 +29,14 @@ from deploy.demo.dev import seed
 from deploy.demo.world import ROOT, Gateway
 from tests.campaigns.tallies import Part, Tally
 from tests.world import surface, wire
-from tests.world.ground import ground
+from tests.world.ground import RATE_EXCEEDED, ground
 from tests.world.hostile import Aim, Case, cases, large, mutated
 from tests.world.stories import REASON, REFUND, Story
 from tests.world.wire import RawAnswer
 
 PARTS = 4
-MUTATIONS_PER_PART = 3_000
-GENERATED_PER_PART = 5_000
+MUTATIONS_PER_PART = 1_500
+GENERATED_PER_PART = 2_500
 SIDE_BY_SIDE = 8
 COSTED = 5
 """How often each body is sent whose cost is taken: the clock of a process ticks every ten milliseconds."""
@@ -51,6 +51,7 @@ SECONDS_MAX = 30.0  # Of an explanation the solver thinks for seconds, on a mach
 PATIENT_SECONDS = 0.5
 """For an answer to bytes of which nobody knows whether they are a whole request."""
 BODY_SECONDS = "0.3"
+EXPORT = "/v1/audit/export"
 SHORT = frozenset({"/v1/calls", "/v1/audit/entries"})
 """The routes of the short form."""
 REASONS = frozenset(re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE))
@@ -127,6 +128,8 @@ def _cases(gateway: Gateway, aims: Sequence[Aim]) -> Tally:
         answer = answers[0] if answers else RawAnswer(0, {}, b"")
         statuses[answer.status] += 1
         allowed = case.statuses | ({200} if aim.path in surface.PUBLIC and case.name.startswith("query") else set())
+        if aim.path == EXPORT:
+            allowed |= {RATE_EXCEEDED}  # A tenant has four at once, and here are eight clients.
         if answer.status not in allowed:
             return f"{name}: {answer.status} {answer.reason}"
         return _unfit(answer) and f"{name}: {_unfit(answer)}"

@@ -29,7 +29,7 @@ from gateway.metrics import Metrics
 from gateway.parking import Parking
 from gateway.settlement import OpenIntent, Settlement
 from gateway.storage.records import Records
-from gateway.storage.sweeping import Sweeping, Turns
+from gateway.storage.sweeping import Rota, Sweeping
 from gateway.tokens import NOTHING, Resolved, Tokens
 from tool_registry.contracts import Contract
 
@@ -65,7 +65,7 @@ class Sweeper:
         self._metrics = metrics
         self._tenants = tenants
         self._lease_ms = lease_ms
-        self._turns = Turns()
+        self._rota = Rota()
 
     async def run(self, every_seconds: float) -> None:
         """Sweep until cancelled. A round that fails is logged, and tried again."""
@@ -78,10 +78,10 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """One round."""
-        after = self._turns.after()
+        after = self._rota.after()
         found = await self._sweeping.find(self._tenants, lease_ms=self._lease_ms, limit=BATCH, after=after)
         # Those that stay in doubt must not keep the others from being asked about: the next round begins behind them.
-        self._turns.note(found.doubtful)
+        self._rota.note(found.doubtful)
         self._metrics.open_intents.set(len(found.taken) + len(found.doubtful))
         work: list[Awaitable[Any]] = [self._reconcile(row, is_late=True) for row in found.taken]
         work += [self._reconcile(row, is_late=_is_over(row, found.now_ms)) for row in found.doubtful]

@@ -30,6 +30,7 @@ from lockgate.entries e
 join lockgate.checkpoints c on c.tenant = e.tenant and c.size = e.checkpoint
 left join lockgate.payloads p on p.tenant = e.tenant and p.seq = e.seq
 where e.tenant = %s """
+# The index of a call's entries leaves two kinds out, and serves whoever says so in the same words.
 _ABOUT = """and e.seq = any(%s::bigint[] || array(
   (select seq from lockgate.entries where tenant = %s and call_id = %s
     and kind not in ('INTENT', 'OUTCOME') and kind <> 'FEEDBACK' order by seq desc limit %s)

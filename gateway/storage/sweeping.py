@@ -84,7 +84,7 @@ class Unsettled:
     """The database's clock, before anything was looked at."""
 
 
-class Turns:
+class Rota:
     """How far the rounds of one sweeper have come through the doubts of each tenant."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Sweeping:
         self, tenants: Sequence[str], *, lease_ms: int, limit: int, after: Sequence[bytes] = ()
     ) -> Unsettled:
         """
-        At most `limit` of each kind; of those in doubt the ones whose turn it is (`Turns.after`).
+        At most `limit` of each kind; of those in doubt the ones whose turn it is (`Rota.after`).
 
         Raises `LedgerUnavailable`. What was taken over before that comes back when its new lease is over.
         """
@@ -168,7 +168,7 @@ def in_doubt(
     """
     Calls whose outcome is unknown, in turns: one of each tenant, oldest first, then another of each.
 
-    `after` is what `Turns` says: who was asked before goes on from there. They are not taken: the first reconciliation
+    `after` is what `Rota` says: who was asked before goes on from there. They are not taken: the first reconciliation
     to commit wins.
     """
     return _rows(connection, tenants, _IN_DOUBT, {"limit": limit, "after": list(after)})

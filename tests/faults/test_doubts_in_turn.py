@@ -59,9 +59,9 @@ def _rounds(
     url: str, count: int, *, tenants: Sequence[str] = (ACME, GLOBEX), limit: int = PAGE
 ) -> list[tuple[FullRow, ...]]:
     """What a sweeper asks about in so many rounds, none of which settles anything."""
-    turns, pages = sweeping.Turns(), []
+    rota, pages = sweeping.Rota(), []
     with connect(url) as connection:
         for _ in range(count):
-            pages.append(sweeping.in_doubt(connection, tenants, limit=limit, after=turns.after()))
-            turns.note(pages[-1])
+            pages.append(sweeping.in_doubt(connection, tenants, limit=limit, after=rota.after()))
+            rota.note(pages[-1])
     return pages
